@@ -1,0 +1,96 @@
+//! What the engine tells those who watch it. Calls must be quick and must not block.
+
+use std::time::Duration;
+
+use crate::attempt::ErrorClass;
+use crate::delivery::Cause;
+use crate::id::{EndpointId, TenantId};
+
+/// Watches the engine, for metrics.
+pub trait Observer: Send + Sync {
+    /// A publish was answered.
+    fn published(&self, seen: PublishSeen<'_>);
+
+    /// An attempt ended and is recorded.
+    fn attempted(&self, seen: AttemptSeen<'_>);
+
+    /// A delivery became final.
+    fn ended(&self, seen: EndSeen<'_>);
+
+    /// A transaction of the store's writer ended.
+    fn committed(&self, seen: CommitSeen);
+}
+
+/// A publish that was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishSeen<'a> {
+    /// Whose.
+    pub tenant_id: &'a TenantId,
+    /// How it was answered.
+    pub result: PublishResult,
+    /// From the request in hand to the answer in hand.
+    pub took: Duration,
+}
+
+/// How a publish was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PublishResult {
+    /// The event is stored.
+    Stored,
+    /// It was stored before.
+    Duplicate,
+    /// The caller was refused.
+    Refused,
+    /// The store failed.
+    Fault,
+}
+
+/// An attempt that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptSeen<'a> {
+    /// Whose.
+    pub tenant_id: &'a TenantId,
+    /// To whom.
+    pub endpoint_id: EndpointId,
+    /// What failed; none for a success.
+    pub error_class: Option<ErrorClass>,
+    /// Whether it is tried again.
+    pub is_retried: bool,
+    /// How long the request took.
+    pub took: Duration,
+}
+
+/// A delivery that became final.
+#[derive(Clone, Copy, Debug)]
+pub struct EndSeen<'a> {
+    /// Whose.
+    pub tenant_id: &'a TenantId,
+    /// To whom.
+    pub endpoint_id: EndpointId,
+    /// Why it is dead; none for one that was delivered.
+    pub cause: Option<Cause>,
+    /// From the publish, or the replay, to the end.
+    pub took: Duration,
+}
+
+/// A transaction of the store's writer.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitSeen {
+    /// How many operations it held.
+    pub operations: usize,
+    /// From its begin to the end of its commit.
+    pub took: Duration,
+    /// Whether it was committed.
+    pub is_committed: bool,
+}
+
+/// Watches nothing. For tests and tools.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn published(&self, _: PublishSeen<'_>) {}
+    fn attempted(&self, _: AttemptSeen<'_>) {}
+    fn ended(&self, _: EndSeen<'_>) {}
+    fn committed(&self, _: CommitSeen) {}
+}
