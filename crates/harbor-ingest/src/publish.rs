@@ -1,0 +1,420 @@
+//! Takes events in: chooses whom they go to, stores them in one transaction, hands them over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use harbor_model::chance::Rng;
+use harbor_model::decide::fan_out::{FanOut, fan_out};
+use harbor_model::directory::TenantSnapshot;
+use harbor_model::event::trace::TraceContext;
+use harbor_model::event::{EventBody, FanOutRecord, SKIPPED_KEPT_MAX};
+use harbor_model::event_type::EventType;
+use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId};
+use harbor_model::invalid::FieldError;
+use harbor_model::port::Fault;
+use harbor_model::port::deliveries::EndpointKey;
+use harbor_model::port::directory::Directory;
+use harbor_model::port::handoff::{Handoff, LaneWanted, Reservation};
+use harbor_model::port::intake::{IdempotencyClaim, Intake, NewDelivery, NewEvent, Published};
+use harbor_model::port::observer::{Observer, PublishResult, PublishSeen};
+use harbor_model::time::{Clock, Timestamp};
+
+use crate::request::{PublishRequest, Settings};
+
+/// The type of the event that tests an endpoint.
+pub const TEST_EVENT_TYPE: &str = "harborhook.test";
+
+/// How often a fan-out is chosen anew because the directory changed meanwhile.
+/// Each round reads the directory of the moment, so a second one is rare and a sixth means that
+/// somebody changes endpoints without pause.
+const ROUNDS_MAX: usize = 6;
+
+/// What publishing needs.
+#[derive(Clone)]
+pub struct Deps {
+    /// Stores events.
+    pub intake: Arc<dyn Intake>,
+    /// Knows whom events go to.
+    pub directory: Arc<dyn Directory>,
+    /// Takes deliveries over at once.
+    pub handoff: Arc<dyn Handoff>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws ids.
+    pub rng: Arc<dyn Rng>,
+    /// Watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Takes events in.
+#[derive(Clone)]
+pub struct Publisher {
+    deps: Deps,
+    settings: Settings,
+}
+
+/// Says that an event is on durable storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishReceipt {
+    /// The event; of a duplicate, the first one.
+    pub event_id: EventId,
+    /// How many deliveries it made; of a duplicate, the first one's.
+    pub fan_out_count: u32,
+    /// Whether it was stored before.
+    pub is_duplicate: bool,
+}
+
+/// Says that a test event is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestReceipt {
+    /// The event.
+    pub event_id: EventId,
+    /// Its one delivery.
+    pub delivery_id: DeliveryId,
+}
+
+/// Says why an event was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PublishRefusal {
+    /// Fields break their rules.
+    #[error("{} of the fields are invalid", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// The payload is too large.
+    #[error("the payload is {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// What it is.
+        size: usize,
+        /// What it may be.
+        limit: usize,
+    },
+    /// More endpoints want the event than one event may go to.
+    #[error("the event would go to {count} endpoints, the limit is {limit}")]
+    FanOutTooLarge {
+        /// How many want it.
+        count: usize,
+        /// How many may.
+        limit: usize,
+    },
+    /// The idempotency key was used for another type or payload.
+    #[error("the idempotency key was used for an event with another type or payload")]
+    KeyReused,
+    /// There is no such tenant.
+    #[error("the tenant does not exist")]
+    NoTenant,
+    /// There is no such endpoint.
+    #[error("the endpoint does not exist")]
+    NoEndpoint,
+    /// The endpoint takes no events.
+    #[error("the endpoint is disabled")]
+    EndpointDisabled,
+    /// What lies beneath failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A request that keeps the rules, on its way through the rounds.
+struct Accepted {
+    body: Arc<EventBody>,
+    request: PublishRequest,
+    idempotency: Option<IdempotencyClaim>,
+}
+
+/// An event as it goes to the store, with what is needed once it is there.
+struct Prepared {
+    event: NewEvent,
+    reservation: Reservation,
+}
+
+impl Publisher {
+    /// A publisher with these limits.
+    pub fn new(deps: Deps, settings: Settings) -> Self {
+        Self { deps, settings }
+    }
+
+    /// The limits.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes one event in. Once this answers, the event and its deliveries are on durable storage.
+    pub async fn publish(
+        &self,
+        tenant: &TenantId,
+        request: PublishRequest,
+    ) -> Result<PublishReceipt, PublishRefusal> {
+        let mut results = self.publish_batch(tenant, vec![request]).await;
+        results.pop().expect("one request has one result")
+    }
+
+    /// Takes events in, each by itself: one that is refused does not hold up the others.
+    pub async fn publish_batch(
+        &self,
+        tenant: &TenantId,
+        requests: Vec<PublishRequest>,
+    ) -> Vec<Result<PublishReceipt, PublishRefusal>> {
+        let began = self.deps.clock.elapsed();
+        let mut results: Vec<Option<Result<PublishReceipt, PublishRefusal>>> =
+            Vec::with_capacity(requests.len());
+        let mut open = Vec::with_capacity(requests.len());
+        for (position, request) in requests.into_iter().enumerate() {
+            match self.accept(tenant, request) {
+                Ok(accepted) => {
+                    results.push(None);
+                    open.push((position, accepted));
+                }
+                Err(refusal) => results.push(Some(Err(refusal))),
+            }
+        }
+        for _ in 0..ROUNDS_MAX {
+            if open.is_empty() {
+                break;
+            }
+            open = self.round(tenant, open, &mut results).await;
+        }
+        let results: Vec<_> =
+            results.into_iter().map(|result| result.unwrap_or_else(|| Err(unsettled()))).collect();
+        self.observe(tenant, &results, began);
+        results
+    }
+
+    /// Sends a test event to one endpoint, whatever it subscribes to.
+    pub async fn publish_test(
+        &self,
+        tenant: &TenantId,
+        endpoint: EndpointId,
+        payload: bytes::Bytes,
+        trace: Option<TraceContext>,
+    ) -> Result<TestReceipt, PublishRefusal> {
+        let request = PublishRequest { payload, trace, ..PublishRequest::default() };
+        let event_type = TEST_EVENT_TYPE.parse().expect("the type is well-formed");
+        let accepted = self.body_of(tenant, request, event_type);
+        for _ in 0..ROUNDS_MAX {
+            let snapshot = self.snapshot(tenant).await?;
+            let view = snapshot.endpoints.get(&endpoint).ok_or(PublishRefusal::NoEndpoint)?;
+            if view.endpoint.disabled.is_some() {
+                return Err(PublishRefusal::EndpointDisabled);
+            }
+            let chosen = FanOut { endpoints: vec![endpoint], skipped: Vec::new() };
+            let prepared = self.prepare(&snapshot, &accepted, chosen)?;
+            let delivery_id = prepared.event.deliveries.first().expect("one endpoint has one delivery").id;
+            if let Some(result) = self.store(vec![prepared]).await.pop().expect("one event has one outcome") {
+                return result.map(|receipt| TestReceipt { event_id: receipt.event_id, delivery_id });
+            }
+        }
+        Err(unsettled())
+    }
+
+    /// Prepares and stores what is open, by the directory of the moment. Answers what must be done again.
+    async fn round(
+        &self,
+        tenant: &TenantId,
+        open: Vec<(usize, Accepted)>,
+        results: &mut [Option<Result<PublishReceipt, PublishRefusal>>],
+    ) -> Vec<(usize, Accepted)> {
+        let snapshot = match self.snapshot(tenant).await {
+            Ok(snapshot) => snapshot,
+            Err(refusal) => {
+                for (position, _) in open {
+                    results[position] = Some(Err(refusal.clone()));
+                }
+                return Vec::new();
+            }
+        };
+        let mut prepared = Vec::with_capacity(open.len());
+        let mut stored = Vec::with_capacity(open.len());
+        for (position, accepted) in open {
+            let chosen = fan_out(&snapshot, &accepted.body.event_type);
+            match self.prepare(&snapshot, &accepted, chosen) {
+                Ok(event) => {
+                    prepared.push(event);
+                    stored.push((position, accepted));
+                }
+                Err(refusal) => results[position] = Some(Err(refusal)),
+            }
+        }
+        let outcomes = self.store(prepared).await;
+        let mut again = Vec::new();
+        for ((position, accepted), outcome) in stored.into_iter().zip(outcomes) {
+            match outcome {
+                Some(result) => results[position] = Some(result),
+                None => again.push((position, accepted)),
+            }
+        }
+        again
+    }
+
+    async fn snapshot(&self, tenant: &TenantId) -> Result<Arc<TenantSnapshot>, PublishRefusal> {
+        self.deps.directory.tenant(tenant).await?.ok_or(PublishRefusal::NoTenant)
+    }
+
+    /// Holds a request against the rules and gives it an id.
+    fn accept(&self, tenant: &TenantId, request: PublishRequest) -> Result<Accepted, PublishRefusal> {
+        let limit = self.settings.payload_bytes_max;
+        if request.payload.len() > limit {
+            return Err(PublishRefusal::TooLarge { size: request.payload.len(), limit });
+        }
+        let event_type =
+            request.validate(&self.settings, self.deps.clock.now()).map_err(PublishRefusal::Invalid)?;
+        Ok(self.body_of(tenant, request, event_type))
+    }
+
+    fn body_of(&self, tenant: &TenantId, mut request: PublishRequest, event_type: EventType) -> Accepted {
+        let now = self.deps.clock.now();
+        let rng = &*self.deps.rng;
+        let idempotency = request.idempotency_key.as_ref().map(|key| IdempotencyClaim {
+            key: key.clone(),
+            fingerprint: fingerprint(&event_type, &request.payload),
+            expires_at: now + self.settings.idempotency_window,
+        });
+        let body = Arc::new(EventBody {
+            id: EventId::new(now, rng),
+            tenant_id: tenant.clone(),
+            event_type,
+            payload: std::mem::take(&mut request.payload),
+            content_type: None,
+            headers: Vec::new(),
+            trace: request.trace.take().unwrap_or_else(|| TraceContext::begin(rng)),
+            created_at: now,
+        });
+        Accepted { body, request, idempotency }
+    }
+
+    /// Makes the deliveries that were chosen, and reserves lane room for those that may start at once.
+    fn prepare(
+        &self,
+        snapshot: &TenantSnapshot,
+        accepted: &Accepted,
+        chosen: FanOut,
+    ) -> Result<Prepared, PublishRefusal> {
+        let (count, limit) = (chosen.endpoints.len(), self.settings.fan_out_max);
+        if count > limit {
+            return Err(PublishRefusal::FanOutTooLarge { count, limit });
+        }
+        let Accepted { body, request, idempotency } = accepted;
+        let due_at = request.deliver_at.map_or(body.created_at, |at| at.max(body.created_at));
+        let wanted =
+            chosen.endpoints.iter().map(|id| self.lane_of(snapshot, *id, due_at, body.created_at)).collect();
+        let payload_bytes = u64::try_from(body.payload.len()).expect("a length fits 64 bits");
+        let reservation = self.deps.handoff.reserve(wanted, payload_bytes);
+        let delivery = |(position, endpoint_id)| NewDelivery {
+            id: DeliveryId::new(body.created_at, &*self.deps.rng),
+            endpoint_id,
+            due_at,
+            leased_to: reservation.granted(position),
+        };
+        let deliveries = chosen.endpoints.into_iter().enumerate().map(delivery).collect();
+        let mut skipped = chosen.skipped;
+        skipped.truncate(SKIPPED_KEPT_MAX);
+        let event = NewEvent {
+            body: Arc::clone(body),
+            occurred_at: request.occurred_at,
+            deliver_at: request.deliver_at,
+            ordering_key: request.ordering_key.clone(),
+            idempotency: idempotency.clone(),
+            metadata: request.metadata.clone(),
+            fan_out: FanOutRecord { count: u32::try_from(count).expect("the limit fits 32 bits"), skipped },
+            deliveries,
+            directory_version: Some(snapshot.version),
+        };
+        Ok(Prepared { event, reservation })
+    }
+
+    /// The lane of a delivery that may start at once; none for one that is scheduled or held.
+    fn lane_of(
+        &self,
+        snapshot: &TenantSnapshot,
+        endpoint_id: EndpointId,
+        due_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<LaneWanted> {
+        let view = snapshot.endpoints.get(&endpoint_id)?;
+        if due_at > now || view.endpoint.paused {
+            return None;
+        }
+        let key = EndpointKey { tenant_id: snapshot.tenant.id.clone(), endpoint_id };
+        Some(LaneWanted { key, view: Arc::clone(view) })
+    }
+
+    /// Stores events and hands over those that are stored; none where the directory had changed and the
+    /// fan-out must be chosen again.
+    ///
+    /// Nothing is awaited between the commit and the hand-over: a caller who goes away meanwhile leaves
+    /// no lease behind.
+    async fn store(&self, prepared: Vec<Prepared>) -> Vec<Option<Result<PublishReceipt, PublishRefusal>>> {
+        if prepared.is_empty() {
+            return Vec::new();
+        }
+        let (mut events, mut waiting) =
+            (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
+        for Prepared { event, reservation } in prepared {
+            waiting.push((Arc::clone(&event.body), event.fan_out.count, reservation));
+            events.push(event);
+        }
+        let outcomes = self.deps.intake.publish(events).await;
+        assert_eq!(outcomes.len(), waiting.len(), "the store answers for each event");
+        let settle = |(outcome, (body, count, reservation))| self.settle(outcome, body, count, reservation);
+        outcomes.into_iter().zip(waiting).map(settle).collect()
+    }
+
+    /// Turns what came of one event into its answer.
+    fn settle(
+        &self,
+        outcome: Result<Published, Fault>,
+        body: Arc<EventBody>,
+        fan_out_count: u32,
+        reservation: Reservation,
+    ) -> Option<Result<PublishReceipt, PublishRefusal>> {
+        match outcome {
+            Ok(Published::Stored { leases }) => {
+                let event_id = body.id;
+                if !leases.is_empty() {
+                    self.deps.handoff.hand_over(body, leases, reservation);
+                }
+                Some(Ok(PublishReceipt { event_id, fan_out_count, is_duplicate: false }))
+            }
+            Ok(Published::Duplicate { event_id, fan_out_count }) => {
+                Some(Ok(PublishReceipt { event_id, fan_out_count, is_duplicate: true }))
+            }
+            Ok(Published::KeyReused) => Some(Err(PublishRefusal::KeyReused)),
+            Ok(Published::NoTenant) => Some(Err(PublishRefusal::NoTenant)),
+            Ok(Published::Stale { directory_version }) => {
+                self.deps.directory.observe(&body.tenant_id, directory_version);
+                None
+            }
+            Err(fault) => Some(Err(fault.into())),
+        }
+    }
+
+    fn observe(
+        &self,
+        tenant_id: &TenantId,
+        results: &[Result<PublishReceipt, PublishRefusal>],
+        began: Duration,
+    ) {
+        let took = self.deps.clock.elapsed().saturating_sub(began);
+        for result in results {
+            let result = match result {
+                Ok(PublishReceipt { is_duplicate: false, .. }) => PublishResult::Stored,
+                Ok(PublishReceipt { is_duplicate: true, .. }) => PublishResult::Duplicate,
+                Err(PublishRefusal::Fault(_)) => PublishResult::Fault,
+                Err(_) => PublishResult::Refused,
+            };
+            self.deps.observer.published(PublishSeen { tenant_id, result, took });
+        }
+    }
+}
+
+fn unsettled() -> PublishRefusal {
+    Fault::bare("the directory changes faster than events can be stored").into()
+}
+
+/// What a repeat under the same idempotency key must agree in.
+fn fingerprint(event_type: &EventType, payload: &[u8]) -> [u8; 32] {
+    let mut sha256 = digest::Context::new(&digest::SHA256);
+    sha256.update(event_type.as_str().as_bytes());
+    // An event type holds no NUL, so type and payload cannot run into each other.
+    sha256.update(&[0]);
+    sha256.update(payload);
+    sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
