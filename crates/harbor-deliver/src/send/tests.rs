@@ -1,0 +1,8 @@
+//! Real sockets, hostile receivers.
+
+mod addresses;
+mod hostile;
+mod http1;
+mod http2;
+mod kit;
+mod tls;
