@@ -1,0 +1,85 @@
+//! The embedded store: one SQLite database, one process, and every port.
+//!
+//! [`open`](SqliteStore::open) is in `open.rs`. Changes go through `writer.rs`, which gathers them into
+//! transactions; reads through `readers.rs`. The way of an event is `publish.rs`, `deliveries.rs`,
+//! `finish.rs`, with `leases.rs` for who holds what; what people look at is in `history.rs`.
+
+mod open;
+mod settings;
+
+mod checkpoint;
+mod database;
+mod migrations;
+mod readers;
+mod transaction;
+mod writer;
+
+mod claims;
+mod deliveries;
+mod finish;
+mod leases;
+mod publish;
+
+mod api_keys;
+mod directory;
+mod keyring;
+mod registry;
+
+mod history;
+mod pages;
+mod replay;
+mod upkeep;
+
+mod rows;
+mod trouble;
+
+use std::sync::Arc;
+
+use harbor_model::chance::Rng;
+use harbor_model::port::Fault;
+use harbor_model::time::Clock;
+
+pub use crate::sqlite::open::{OpenError, migrate};
+pub use crate::sqlite::settings::{Settings, SettingsError};
+
+use crate::directory::{DirectoryCache, InstanceLayer};
+use crate::sqlite::database::Database;
+use crate::sqlite::keyring::Keyring;
+use crate::sqlite::leases::LeaseTable;
+use crate::sqlite::upkeep::OrphanWalk;
+use crate::sqlite::writer::Bounds;
+
+/// The embedded store. Implements every port.
+pub struct SqliteStore {
+    database: Database,
+    bounds: Bounds,
+    leases: Arc<LeaseTable>,
+    keyring: Arc<Keyring>,
+    directory: Arc<DirectoryCache>,
+    instance: Arc<InstanceLayer>,
+    orphan_walk: OrphanWalk,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+impl SqliteStore {
+    /// Whether the store answers: reads one row.
+    pub async fn check(&self) -> Result<(), Fault> {
+        self.database.read(|conn| Ok(conn.prepare_cached("SELECT 1")?.exists([]).map(drop)?)).await
+    }
+
+    /// Works off the changes that were handed in, copies everything into one file and ends the threads.
+    /// What is asked of the store afterwards is answered with a fault.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
+}
+
+#[cfg(test)]
+mod tests;

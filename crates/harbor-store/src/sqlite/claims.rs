@@ -1,0 +1,89 @@
+//! Claims on idempotency keys.
+
+use harbor_model::time::Timestamp;
+use rusqlite::OptionalExtension;
+
+use crate::sqlite::rows::blob;
+use crate::sqlite::transaction::Tx;
+use crate::sqlite::trouble::Trouble;
+
+/// What was asked with a key. A key of one scope says nothing in another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope {
+    Publish,
+    Replay,
+}
+
+impl Scope {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// A claim to be made.
+pub(crate) struct Claim<'a> {
+    pub(crate) tenant: i64,
+    pub(crate) scope: Scope,
+    pub(crate) key: &'a str,
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) expires_at: Timestamp,
+}
+
+/// What stands against a claim.
+pub(crate) enum Held {
+    /// The same was asked before, and made this.
+    Same { made: u128, fan_out_count: u32 },
+    /// The key stands for something else.
+    Other,
+}
+
+pub(crate) const FIND: &str = "SELECT made_id, fan_out_count, fingerprint FROM idempotency_keys
+    WHERE tenant = ?1 AND scope = ?2 AND key = ?3 AND expires_at > ?4";
+
+/// Looks for a claim on the key that is in force at `now`.
+pub(crate) fn find(tx: &Tx<'_>, claim: &Claim<'_>, now: Timestamp) -> Result<Option<Held>, Trouble> {
+    let found = tx
+        .conn
+        .prepare_cached(FIND)?
+        .query_row((claim.tenant, claim.scope.as_str(), claim.key, now.unix_ms()), |row| {
+            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, u32>(1)?, row.get::<_, [u8; 32]>(2)?))
+        })
+        .optional()?;
+    Ok(found.map(|(made, fan_out_count, fingerprint)| {
+        if fingerprint != claim.fingerprint {
+            return Held::Other;
+        }
+        Held::Same { made: u128::from_be_bytes(made), fan_out_count }
+    }))
+}
+
+pub(crate) const TAKE: &str = "INSERT INTO idempotency_keys
+        (tenant, scope, key, made_id, fan_out_count, fingerprint, expires_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (tenant, scope, key) DO UPDATE
+    SET made_id = ?4, fan_out_count = ?5, fingerprint = ?6, expires_at = ?7 WHERE expires_at <= ?8";
+
+/// Takes the key at `now`; also one whose window is over, which nobody has forgotten yet. False where
+/// it is held.
+pub(crate) fn take(
+    tx: &Tx<'_>,
+    claim: &Claim<'_>,
+    made: u128,
+    fan_out_count: u32,
+    now: Timestamp,
+) -> Result<bool, Trouble> {
+    let taken = tx.conn.prepare_cached(TAKE)?.execute((
+        claim.tenant,
+        claim.scope.as_str(),
+        claim.key,
+        blob(made),
+        fan_out_count,
+        claim.fingerprint,
+        claim.expires_at.unix_ms(),
+        now.unix_ms(),
+    ))?;
+    Ok(taken == 1)
+}

@@ -1,0 +1,156 @@
+//! The database as the ports use it: hand in a change, or read.
+
+use std::fs::File;
+use std::sync::{Mutex, PoisonError};
+
+use harbor_model::port::Fault;
+use rusqlite::Connection;
+
+use crate::sqlite::readers::Readers;
+use crate::sqlite::transaction::Tx;
+use crate::sqlite::trouble::Trouble;
+use crate::sqlite::writer::{Core, Weight, Work, Writer};
+
+/// One writer and a few readers; or, inline, one connection for everything.
+pub(crate) struct Database {
+    mode: Mode,
+    /// Keeps other processes out for as long as this one lives.
+    _lock: Option<File>,
+}
+
+enum Mode {
+    Threaded { writer: Writer, readers: Readers, browsers: Readers },
+    Inline(Box<Mutex<Core>>),
+}
+
+impl Database {
+    pub(crate) fn threaded(writer: Writer, readers: Readers, browsers: Readers, lock: Option<File>) -> Self {
+        Self { mode: Mode::Threaded { writer, readers, browsers }, _lock: lock }
+    }
+
+    pub(crate) fn inline(core: Core, lock: Option<File>) -> Self {
+        Self { mode: Mode::Inline(Box::new(Mutex::new(core))), _lock: lock }
+    }
+
+    /// Makes a change and waits for its commit.
+    pub(crate) async fn write<W: Work>(&self, weight: Weight, work: W) -> Result<W::Answer, Fault> {
+        self.hand_in(weight, work).await.await
+    }
+
+    /// Hands in a change; what comes back waits for its commit.
+    pub(crate) async fn hand_in<W: Work>(
+        &self,
+        weight: Weight,
+        work: W,
+    ) -> impl Future<Output = Result<W::Answer, Fault>> + Send + use<W> {
+        match &self.mode {
+            Mode::Threaded { writer, .. } => Answer::Later(writer.hand_in(weight, work).await),
+            Mode::Inline(core) => {
+                let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+                Answer::Now(core.run_inline(work))
+            }
+        }
+        .wait()
+    }
+
+    /// Makes a small change that is a function, and runs `committed` after its commit, before the answer.
+    pub(crate) fn change<T, F, C>(
+        &self,
+        change: F,
+        committed: C,
+    ) -> impl Future<Output = Result<T, Fault>> + Send
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, Trouble> + Send + 'static,
+        C: FnOnce(&T) + Send + 'static,
+    {
+        self.write(Weight::ONE, SmallChange { change, committed })
+    }
+
+    /// Reads, in one snapshot, what publish or delivery waits for.
+    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Trouble> + Send + 'static,
+    {
+        match &self.mode {
+            Mode::Threaded { readers, .. } => readers.read(read).await,
+            Mode::Inline(core) => read_inline(core, read),
+        }
+    }
+
+    /// Reads, in one snapshot, what people look at. They have connections of their own, so that no one's
+    /// long lists stand before anyone's deliveries.
+    pub(crate) async fn browse<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Trouble> + Send + 'static,
+    {
+        match &self.mode {
+            Mode::Threaded { browsers, .. } => browsers.read(read).await,
+            Mode::Inline(core) => read_inline(core, read),
+        }
+    }
+
+    /// Works off what was handed in, waits for the reads, and leaves one tidy file behind.
+    pub(crate) async fn close(&self) {
+        if let Mode::Threaded { writer, readers, browsers } = &self.mode {
+            readers.close().await;
+            browsers.close().await;
+            writer.close();
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Mode::Threaded { writer, .. } = &self.mode {
+            writer.close();
+        }
+    }
+}
+
+fn read_inline<T>(
+    core: &Mutex<Core>,
+    read: impl FnOnce(&Connection) -> Result<T, Trouble>,
+) -> Result<T, Fault> {
+    let core = core.lock().unwrap_or_else(PoisonError::into_inner);
+    read(&core.conn).map_err(|trouble| trouble.into_fault("read"))
+}
+
+/// The answer to a change: at hand, or on its way.
+enum Answer<T, F> {
+    Now(Result<T, Fault>),
+    Later(F),
+}
+
+impl<T, F: Future<Output = Result<T, Fault>>> Answer<T, F> {
+    async fn wait(self) -> Result<T, Fault> {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}
+
+struct SmallChange<F, C> {
+    change: F,
+    committed: C,
+}
+
+impl<T, F, C> Work for SmallChange<F, C>
+where
+    T: Send + 'static,
+    F: FnMut(&mut Tx<'_>) -> Result<T, Trouble> + Send + 'static,
+    C: FnOnce(&T) + Send + 'static,
+{
+    type Answer = T;
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<T, Trouble> {
+        (self.change)(tx)
+    }
+
+    fn committed(self, answer: &T) {
+        (self.committed)(answer);
+    }
+}

@@ -1,0 +1,254 @@
+//! Records attempts together with what follows from them.
+
+use std::sync::Arc;
+
+use harbor_model::attempt::Attempt;
+use harbor_model::decide::retry::Next;
+use harbor_model::delivery::{Cause, DeadLetterState, DeliveryStatus};
+use harbor_model::endpoint::DisabledReason;
+use harbor_model::port::Fault;
+use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish};
+use harbor_model::time::Timestamp;
+use rusqlite::Connection;
+
+use crate::directory::DirectoryCache;
+use crate::sqlite::leases::LeaseTable;
+use crate::sqlite::rows::{blob, to_json_if_any};
+use crate::sqlite::transaction::Tx;
+use crate::sqlite::trouble::Trouble;
+use crate::sqlite::writer::Work;
+
+/// Results to be recorded, with their leases.
+pub(crate) struct FinishAll {
+    results: Vec<AttemptResult>,
+    leases: Arc<LeaseTable>,
+    directory: Arc<DirectoryCache>,
+}
+
+/// What was made of one result.
+pub(crate) struct Finished {
+    pub(crate) finish: Finish,
+    /// The directory's version after the endpoint was disabled by it.
+    directory_version: Option<u64>,
+}
+
+impl FinishAll {
+    pub(crate) fn new(
+        results: Vec<AttemptResult>,
+        leases: Arc<LeaseTable>,
+        directory: Arc<DirectoryCache>,
+    ) -> Self {
+        Self { results, leases, directory }
+    }
+}
+
+impl Work for FinishAll {
+    type Answer = Vec<Result<Finished, Fault>>;
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Answer, Trouble> {
+        let leases = &self.leases;
+        self.results.iter().map(|result| tx.item("finish", |tx| finish(tx, result, leases))).collect()
+    }
+
+    fn committed(mut self, answer: &Self::Answer) {
+        assert_eq!(self.results.len(), answer.len(), "each result has its answer");
+        for (result, finished) in std::mem::take(&mut self.results).into_iter().zip(answer) {
+            let Ok(finished) = finished else {
+                self.leases.reopen(result.lease.key());
+                continue;
+            };
+            if let Some(version) = finished.directory_version {
+                self.directory.observe(&result.lease.delivery.key.tenant_id, version);
+            }
+            self.leases.end(result.lease.key());
+            result.lease.settle();
+        }
+    }
+}
+
+impl Drop for FinishAll {
+    /// What was not committed is given back.
+    fn drop(&mut self) {
+        for result in &self.results {
+            self.leases.reopen(result.lease.key());
+        }
+    }
+}
+
+fn finish(tx: &mut Tx<'_>, result: &AttemptResult, leases: &LeaseTable) -> Result<Finished, Trouble> {
+    let delivery = &result.lease.delivery;
+    let Some(tenant) = tx.tenant(&delivery.key.tenant_id)? else {
+        // The tenant is gone, and its rows with it or soon.
+        return Ok(Finished { finish: Finish::Superseded, directory_version: None });
+    };
+    let is_held = leases.close_in(result.lease.key());
+    let attempt_count = delivery
+        .attempt_count
+        .checked_add(u16::from(result.attempt.is_some()))
+        .expect("a policy grants fewer attempts");
+    let is_moved = is_held && move_on(tx.conn, tenant.number, result, attempt_count)?;
+    if let Some(attempt) = &result.attempt {
+        let delivery_id = delivery.delivery_id.number();
+        insert_attempt(tx.conn, tenant.number, delivery_id, attempt, is_moved.then_some(attempt_count))?;
+    }
+    if !is_moved {
+        return Ok(Finished { finish: Finish::Superseded, directory_version: None });
+    }
+    let directory_version = match result.gone_url_version {
+        Some(url_version) => disable_gone(tx, tenant.number, &delivery.key, url_version, result.decided_at)?,
+        None => None,
+    };
+    let finish = Finish::Recorded { endpoint_disabled: directory_version.is_some() };
+    Ok(Finished { finish, directory_version })
+}
+
+pub(crate) const MOVE_TO_DELIVERED: &str = "UPDATE deliveries
+    SET status = ?5, attempt_count = ?4, due_at = NULL, updated_at = ?6, delivered_at = ?6
+    WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
+
+pub(crate) const MOVE_TO_FAILED: &str = "UPDATE deliveries
+    SET status = ?5, attempt_count = ?4, due_at = ?7, updated_at = ?6
+    WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
+
+pub(crate) const MOVE_TO_DEAD: &str = "UPDATE deliveries
+    SET status = ?5, attempt_count = ?4, due_at = NULL, updated_at = ?6, cause = ?7, dead_at = ?6, dlq_state = ?8
+    WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
+
+/// Moves an open delivery on. False where it is not open any more.
+///
+/// The count of attempts is a second fence behind the lease: two results that both believe to be the
+/// n-th attempt cannot both be.
+fn move_on(
+    conn: &Connection,
+    tenant: i64,
+    result: &AttemptResult,
+    attempt_count: u16,
+) -> Result<bool, Trouble> {
+    let delivery = &result.lease.delivery;
+    let id = blob(delivery.delivery_id.number());
+    let before = delivery.attempt_count;
+    let now = result.decided_at.unix_ms();
+    let moved = match result.next {
+        Next::Delivered => conn.prepare_cached(MOVE_TO_DELIVERED)?.execute((
+            tenant,
+            id,
+            before,
+            attempt_count,
+            DeliveryStatus::Delivered.as_str(),
+            now,
+        ))?,
+        Next::RetryAt(due_at) => {
+            // Without an attempt on record it still waits for its first.
+            let status = if attempt_count == 0 { DeliveryStatus::Queued } else { DeliveryStatus::Failed };
+            let moved = (tenant, id, before, attempt_count, status.as_str(), now, due_at.unix_ms());
+            conn.prepare_cached(MOVE_TO_FAILED)?.execute(moved)?
+        }
+        Next::Dead(cause) => conn.prepare_cached(MOVE_TO_DEAD)?.execute((
+            tenant,
+            id,
+            before,
+            attempt_count,
+            DeliveryStatus::Dead.as_str(),
+            now,
+            cause.as_str(),
+            DeadLetterState::Open.as_str(),
+        ))?,
+    };
+    assert!(moved <= 1, "an id names one delivery");
+    Ok(moved == 1)
+}
+
+pub(crate) const INSERT_ATTEMPT: &str = "INSERT INTO attempts (
+        tenant, delivery_id, id, number, started_at, latency_us, http_status, error_class, error,
+        remote_address, response_headers, response_body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+fn insert_attempt(
+    conn: &Connection,
+    tenant: i64,
+    delivery_id: u128,
+    attempt: &Attempt,
+    number: Option<u16>,
+) -> Result<(), Trouble> {
+    let body = &attempt.response_body;
+    let mut insert = conn.prepare_cached(INSERT_ATTEMPT)?;
+    insert.raw_bind_parameter(1, tenant)?;
+    insert.raw_bind_parameter(2, blob(delivery_id))?;
+    insert.raw_bind_parameter(3, blob(attempt.id.number()))?;
+    insert.raw_bind_parameter(4, number)?;
+    insert.raw_bind_parameter(5, attempt.started_at.unix_ms())?;
+    insert.raw_bind_parameter(6, i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX))?;
+    insert.raw_bind_parameter(7, attempt.http_status)?;
+    insert.raw_bind_parameter(8, attempt.error_class.map(|class| class.as_str()))?;
+    insert.raw_bind_parameter(9, attempt.error.as_deref())?;
+    insert.raw_bind_parameter(10, attempt.remote_address.map(|address| address.to_string()))?;
+    insert.raw_bind_parameter(
+        11,
+        to_json_if_any(&attempt.response_headers, attempt.response_headers.is_empty()),
+    )?;
+    insert.raw_bind_parameter(12, (!body.is_empty()).then_some(&**body))?;
+    insert.raw_execute()?;
+    Ok(())
+}
+
+pub(crate) const DISABLE_GONE: &str =
+    "UPDATE endpoints SET disabled = ?4, version = version + 1, updated_at = ?5
+    WHERE tenant = ?1 AND id = ?2 AND url_version = ?3 AND disabled IS NULL AND deleted_at IS NULL";
+
+/// Disables an endpoint that said it is gone, if that was said by the URL which is still its own.
+/// Answers the directory's version after it.
+fn disable_gone(
+    tx: &mut Tx<'_>,
+    tenant: i64,
+    key: &EndpointKey,
+    url_version: u64,
+    now: Timestamp,
+) -> Result<Option<u64>, Trouble> {
+    let disabled = tx.conn.prepare_cached(DISABLE_GONE)?.execute((
+        tenant,
+        blob(key.endpoint_id.number()),
+        url_version,
+        DisabledReason::Gone.as_str(),
+        now.unix_ms(),
+    ))?;
+    if disabled == 0 {
+        return Ok(None);
+    }
+    tx.raise_directory_version(&key.tenant_id).map(Some)
+}
+
+pub(crate) const END_OPEN: &str = "UPDATE deliveries
+    SET status = ?3, due_at = NULL, updated_at = ?4, cause = ?5, dead_at = ?6, dlq_state = ?7
+    WHERE tenant = ?1 AND id = ?2 AND due_at IS NOT NULL";
+
+/// How an open delivery ends without an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Cancelled,
+    Dead(Cause),
+}
+
+/// Ends an open delivery, which the caller must hold.
+pub(crate) fn end_open(
+    conn: &Connection,
+    tenant: i64,
+    id: u128,
+    end: End,
+    now: Timestamp,
+) -> Result<bool, Trouble> {
+    let now = now.unix_ms();
+    let mut update = conn.prepare_cached(END_OPEN)?;
+    let ended = match end {
+        End::Cancelled => {
+            let none: Option<&str> = None;
+            let status = DeliveryStatus::Cancelled.as_str();
+            update.execute((tenant, blob(id), status, now, none, None::<i64>, none))?
+        }
+        End::Dead(cause) => {
+            let state = DeadLetterState::Open.as_str();
+            let status = DeliveryStatus::Dead.as_str();
+            update.execute((tenant, blob(id), status, now, cause.as_str(), now, state))?
+        }
+    };
+    Ok(ended == 1)
+}

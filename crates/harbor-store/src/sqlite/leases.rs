@@ -1,0 +1,204 @@
+//! Who holds which delivery. In memory alone: one process owns the store, and at its start everything
+//! open is free.
+//!
+//! # Why a delivery that was delivered is never sent again
+//!
+//! A delivery ceases to be due only by a transaction whose author holds it here, from before the
+//! transaction until after its commit ([`LeaseTable::close_in`], [`LeaseTable::seize`]). So what remains is a
+//! reader whose snapshot is older than that commit and who asks after the holder has let go: it would
+//! see the delivery due, and free. [`Refill`] closes this: from before its snapshot is taken, what is let
+//! go after a commit is noted, and what is noted is not lent to it. There is one refill at a time, so the
+//! note holds only what happened within that one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use harbor_model::id::{DeliveryId, TenantId, WorkerId};
+use harbor_model::port::deliveries::{Lease, LeaseKeeper, LeaseKey, LeasedDelivery};
+
+/// The leases of the process.
+#[derive(Default)]
+pub(crate) struct LeaseTable {
+    state: Mutex<State>,
+    refilling: Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    held: HashMap<DeliveryId, Held>,
+    last_number: u64,
+    /// What was let go after a commit while a refill reads; none where none does.
+    ended: Option<HashSet<DeliveryId>>,
+}
+
+struct Held {
+    tenant_id: TenantId,
+    /// None where the store itself holds it, to end it.
+    worker: Option<WorkerId>,
+    number: u64,
+    /// Whether its end is being committed: it cannot be given back now.
+    is_closing: bool,
+}
+
+impl State {
+    fn hold(&mut self, id: DeliveryId, tenant_id: TenantId, worker: Option<WorkerId>) -> Option<u64> {
+        if self.held.contains_key(&id) {
+            return None;
+        }
+        self.last_number += 1;
+        let number = self.last_number;
+        self.held.insert(id, Held { tenant_id, worker, number, is_closing: worker.is_none() });
+        Some(number)
+    }
+
+    fn find(&mut self, key: &LeaseKey) -> Option<&mut Held> {
+        let held = self.held.get_mut(&key.delivery_id)?;
+        (held.number == key.number && held.worker == Some(key.worker)).then_some(held)
+    }
+
+    fn end(&mut self, id: DeliveryId) {
+        self.held.remove(&id);
+        if let Some(ended) = &mut self.ended {
+            ended.insert(id);
+        }
+    }
+}
+
+impl LeaseTable {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the lease table panics")
+    }
+
+    /// Lends a delivery that is being born. None where it is held, which a new id never is.
+    pub(crate) fn lend_new(self: &Arc<Self>, delivery: LeasedDelivery, worker: WorkerId) -> Option<Lease> {
+        let tenant_id = delivery.key.tenant_id.clone();
+        let number = self.state().hold(delivery.delivery_id, tenant_id, Some(worker))?;
+        Some(Lease::new(delivery, worker, number, self.clone()))
+    }
+
+    /// Begins to lend what a snapshot shows as due; the snapshot must be taken after this.
+    pub(crate) fn refill(self: &Arc<Self>) -> Refill<'_> {
+        // Poisoned or not, it guards nothing but the turn.
+        let turn = self.refilling.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.state().ended = Some(HashSet::new());
+        Refill { table: self, _turn: turn }
+    }
+
+    /// Begins to end a lease: from now on it cannot be given back. False where it was lost.
+    pub(crate) fn close_in(&self, key: &LeaseKey) -> bool {
+        let mut state = self.state();
+        let Some(held) = state.find(key) else { return false };
+        held.is_closing = true;
+        true
+    }
+
+    /// Undoes [`LeaseTable::close_in`], since nothing was committed.
+    pub(crate) fn reopen(&self, key: &LeaseKey) {
+        if let Some(held) = self.state().find(key) {
+            held.is_closing = false;
+        }
+    }
+
+    /// Ends a lease whose consequence is committed.
+    pub(crate) fn end(&self, key: &LeaseKey) {
+        let mut state = self.state();
+        if state.find(key).is_some() {
+            state.end(key.delivery_id);
+        }
+    }
+
+    /// Takes a delivery that nobody holds, to end it.
+    pub(crate) fn seize(self: &Arc<Self>, tenant_id: &TenantId, id: DeliveryId) -> Option<Seized> {
+        self.state().hold(id, tenant_id.clone(), None)?;
+        Some(Seized { table: self.clone(), id })
+    }
+
+    /// Whether a worker holds it.
+    pub(crate) fn is_leased(&self, id: DeliveryId) -> bool {
+        self.state().held.get(&id).is_some_and(|held| held.worker.is_some())
+    }
+
+    /// What of a tenant workers hold.
+    pub(crate) fn leased_of(&self, tenant_id: &TenantId) -> Vec<DeliveryId> {
+        let state = self.state();
+        let of_tenant =
+            state.held.iter().filter(|(_, held)| held.worker.is_some() && held.tenant_id == *tenant_id);
+        of_tenant.map(|(id, _)| *id).collect()
+    }
+
+    /// What anybody holds.
+    pub(crate) fn held(&self) -> HashSet<DeliveryId> {
+        self.state().held.keys().copied().collect()
+    }
+
+    /// What a worker holds.
+    pub(crate) fn leases_of(&self, worker: WorkerId) -> Vec<LeaseKey> {
+        let state = self.state();
+        let of_worker = state.held.iter().filter(|(_, held)| held.worker == Some(worker));
+        of_worker
+            .map(|(id, held)| LeaseKey {
+                tenant_id: held.tenant_id.clone(),
+                delivery_id: *id,
+                worker,
+                number: held.number,
+            })
+            .collect()
+    }
+}
+
+impl LeaseKeeper for LeaseTable {
+    fn give_back(&self, key: LeaseKey) {
+        let mut state = self.state();
+        if state.find(&key).is_some_and(|held| !held.is_closing) {
+            state.held.remove(&key.delivery_id);
+        }
+    }
+}
+
+/// A turn of lending what a snapshot shows as due.
+pub(crate) struct Refill<'a> {
+    table: &'a Arc<LeaseTable>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Refill<'_> {
+    /// Whether it could be lent.
+    pub(crate) fn is_free(&self, id: DeliveryId) -> bool {
+        let state = self.table.state();
+        !state.held.contains_key(&id) && !state.ended.as_ref().is_some_and(|ended| ended.contains(&id))
+    }
+
+    /// Lends a delivery, unless it is held or its state has changed since the snapshot.
+    pub(crate) fn lend(&self, delivery: LeasedDelivery, worker: WorkerId) -> Option<Lease> {
+        let mut state = self.table.state();
+        let id = delivery.delivery_id;
+        if state.ended.as_ref().is_some_and(|ended| ended.contains(&id)) {
+            return None;
+        }
+        let number = state.hold(id, delivery.key.tenant_id.clone(), Some(worker))?;
+        drop(state);
+        Some(Lease::new(delivery, worker, number, self.table.clone()))
+    }
+}
+
+impl Drop for Refill<'_> {
+    fn drop(&mut self) {
+        self.table.state().ended = None;
+    }
+}
+
+/// A delivery that the store holds itself, to end it. Dropping it lets go.
+pub(crate) struct Seized {
+    table: Arc<LeaseTable>,
+    id: DeliveryId,
+}
+
+impl Drop for Seized {
+    fn drop(&mut self) {
+        // Noted even where nothing was committed: the refill under way passes it over, the next finds it.
+        self.table.state().end(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests;

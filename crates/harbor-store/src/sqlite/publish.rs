@@ -1,0 +1,220 @@
+//! Stores events with their deliveries.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use harbor_model::delivery::DeliveryStatus;
+use harbor_model::event::EventBody;
+use harbor_model::id::EventId;
+use harbor_model::port::Fault;
+use harbor_model::port::deliveries::{EndpointKey, Lease, LeasedDelivery};
+use harbor_model::port::intake::{Intake, NewDelivery, NewEvent, Published};
+use rusqlite::Connection;
+
+use crate::sqlite::SqliteStore;
+use crate::sqlite::claims::{self, Claim, Held, Scope};
+use crate::sqlite::leases::LeaseTable;
+use crate::sqlite::rows::{blob, to_json_if_any};
+use crate::sqlite::transaction::{TenantMark, Tx};
+use crate::sqlite::trouble::Trouble;
+use crate::sqlite::writer::{Bounds, Weight, Work};
+
+#[async_trait]
+impl Intake for SqliteStore {
+    async fn publish(&self, events: Vec<NewEvent>) -> Vec<Result<Published, Fault>> {
+        for event in &events {
+            let NewEvent { body, fan_out, deliveries, .. } = event;
+            assert_eq!(body.created_at, body.id.made_at(), "an event's time is that of its id");
+            assert_eq!(fan_out.count as usize, deliveries.len(), "a fan-out counts its deliveries");
+        }
+        // All are handed in before the first is waited for, so that they may share a transaction.
+        let mut parts = Vec::new();
+        for (weight, events) in split(events, self.bounds) {
+            let count = events.len();
+            let work = Publish { events, leases: self.leases.clone() };
+            parts.push((count, self.database.hand_in(weight, work).await));
+        }
+        let mut answers = Vec::new();
+        for (count, part) in parts {
+            match part.await {
+                Ok(published) => answers.extend(published),
+                Err(fault) => answers.extend((0..count).map(|_| Err(fault.clone()))),
+            }
+        }
+        answers
+    }
+}
+
+/// Splits what one transaction would not hold.
+fn split(events: Vec<NewEvent>, bounds: Bounds) -> Vec<(Weight, Vec<NewEvent>)> {
+    let mut parts: Vec<(Weight, Vec<NewEvent>)> = Vec::new();
+    for event in events {
+        let weight = Weight { items: 1 + event.deliveries.len(), bytes: event.body.payload.len() };
+        match parts.last_mut() {
+            Some((filled, part)) if bounds.hold(filled.plus(weight)) => {
+                *filled = filled.plus(weight);
+                part.push(event);
+            }
+            _ => parts.push((weight, vec![event])),
+        }
+    }
+    parts
+}
+
+struct Publish {
+    events: Vec<NewEvent>,
+    leases: Arc<LeaseTable>,
+}
+
+impl Work for Publish {
+    type Answer = Vec<Result<Published, Fault>>;
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Answer, Trouble> {
+        let leases = &self.leases;
+        self.events.iter().map(|event| tx.item("publish", |tx| publish(tx, event, leases))).collect()
+    }
+}
+
+fn publish(tx: &mut Tx<'_>, event: &NewEvent, leases: &Arc<LeaseTable>) -> Result<Published, Trouble> {
+    let body = &event.body;
+    let Some(tenant) = tx.tenant(&body.tenant_id)? else { return Ok(Published::NoTenant) };
+    if event.directory_version.is_some_and(|version| version != tenant.directory_version) {
+        return Ok(Published::Stale { directory_version: tenant.directory_version });
+    }
+    if let Some(asked) = &event.idempotency {
+        let claim = Claim {
+            tenant: tenant.number,
+            scope: Scope::Publish,
+            key: &asked.key,
+            fingerprint: asked.fingerprint,
+            expires_at: asked.expires_at,
+        };
+        if !claims::take(tx, &claim, body.id.number(), event.fan_out.count, body.created_at)? {
+            return Ok(match claims::find(tx, &claim, body.created_at)? {
+                Some(Held::Same { made, fan_out_count }) => {
+                    Published::Duplicate { event_id: EventId::from_number(made), fan_out_count }
+                }
+                Some(Held::Other) => Published::KeyReused,
+                None => unreachable!("a key that cannot be taken is held"),
+            });
+        }
+    }
+
+    insert_event(tx.conn, tenant.number, event)?;
+    let mut born_leased = Vec::new();
+    for delivery in &event.deliveries {
+        let new = DeliveryRow::first(body, delivery);
+        new.insert(tx.conn, tenant.number)?;
+        born_leased.extend(lend(leases, tenant, body, delivery));
+    }
+    Ok(Published::Stored { leases: born_leased })
+}
+
+/// Lends a delivery before it can be seen: whoever reads it after the commit finds it held. Where the
+/// transaction fails, the lease is dropped with the answer.
+fn lend(
+    leases: &Arc<LeaseTable>,
+    tenant: TenantMark,
+    body: &EventBody,
+    delivery: &NewDelivery,
+) -> Option<Lease> {
+    let worker = delivery.leased_to?;
+    let leased = LeasedDelivery {
+        key: EndpointKey { tenant_id: body.tenant_id.clone(), endpoint_id: delivery.endpoint_id },
+        delivery_id: delivery.id,
+        event_id: body.id,
+        attempt_count: 0,
+        payload_bytes: body.payload.len() as u64,
+        created_at: delivery.id.made_at(),
+        replay_of: None,
+        new_webhook_id: false,
+        directory_version: tenant.directory_version,
+    };
+    leases.lend_new(leased, worker)
+}
+
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO events (
+        tenant, id, event_type, fan_out_count, skipped, occurred_at, deliver_at, ordering_key,
+        idempotency_key, metadata, content_type, headers, trace_id, span_id, trace_sampled, trace_state, payload)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+
+fn insert_event(conn: &Connection, tenant: i64, event: &NewEvent) -> Result<(), Trouble> {
+    let body = &*event.body;
+    let skipped: Option<Vec<u8>> = (!event.fan_out.skipped.is_empty())
+        .then(|| event.fan_out.skipped.iter().flat_map(|id| blob(id.number())).collect());
+    let mut insert = conn.prepare_cached(INSERT_EVENT)?;
+    insert.raw_bind_parameter(1, tenant)?;
+    insert.raw_bind_parameter(2, blob(body.id.number()))?;
+    insert.raw_bind_parameter(3, body.event_type.as_str())?;
+    insert.raw_bind_parameter(4, event.fan_out.count)?;
+    insert.raw_bind_parameter(5, skipped)?;
+    insert.raw_bind_parameter(6, event.occurred_at.map(|at| at.unix_ms()))?;
+    insert.raw_bind_parameter(7, event.deliver_at.map(|at| at.unix_ms()))?;
+    insert.raw_bind_parameter(8, event.ordering_key.as_deref())?;
+    insert.raw_bind_parameter(9, event.idempotency.as_ref().map(|claim| claim.key.as_str()))?;
+    insert.raw_bind_parameter(10, to_json_if_any(&event.metadata, event.metadata.is_empty()))?;
+    insert.raw_bind_parameter(11, body.content_type.as_deref())?;
+    insert.raw_bind_parameter(12, to_json_if_any(&body.headers, body.headers.is_empty()))?;
+    insert.raw_bind_parameter(13, blob(body.trace.trace_id))?;
+    insert.raw_bind_parameter(14, body.trace.span_id.to_be_bytes())?;
+    insert.raw_bind_parameter(15, body.trace.sampled)?;
+    insert.raw_bind_parameter(16, body.trace.state.as_deref())?;
+    insert.raw_bind_parameter(17, &*body.payload)?;
+    insert.raw_execute()?;
+    Ok(())
+}
+
+pub(crate) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (
+        tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count, interrupted_count,
+        due_at, updated_at, replay_of, new_webhook_id, replay_reason)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12)";
+
+/// A delivery that waits for its first attempt.
+pub(crate) struct DeliveryRow<'a> {
+    pub(crate) id: u128,
+    pub(crate) event_id: u128,
+    pub(crate) endpoint_id: u128,
+    pub(crate) event_type: &'a str,
+    pub(crate) payload_bytes: u64,
+    pub(crate) due_at: i64,
+    pub(crate) updated_at: i64,
+    pub(crate) replay_of: Option<u128>,
+    pub(crate) new_webhook_id: bool,
+    pub(crate) replay_reason: Option<&'a str>,
+}
+
+impl<'a> DeliveryRow<'a> {
+    /// The row of a delivery that is born with its event.
+    fn first(body: &'a EventBody, delivery: &NewDelivery) -> Self {
+        Self {
+            id: delivery.id.number(),
+            event_id: body.id.number(),
+            endpoint_id: delivery.endpoint_id.number(),
+            event_type: body.event_type.as_str(),
+            payload_bytes: body.payload.len() as u64,
+            due_at: delivery.due_at.unix_ms(),
+            updated_at: body.created_at.unix_ms(),
+            replay_of: None,
+            new_webhook_id: false,
+            replay_reason: None,
+        }
+    }
+
+    pub(crate) fn insert(&self, conn: &Connection, tenant: i64) -> Result<(), Trouble> {
+        let mut insert = conn.prepare_cached(INSERT_DELIVERY)?;
+        insert.raw_bind_parameter(1, tenant)?;
+        insert.raw_bind_parameter(2, blob(self.id))?;
+        insert.raw_bind_parameter(3, blob(self.event_id))?;
+        insert.raw_bind_parameter(4, blob(self.endpoint_id))?;
+        insert.raw_bind_parameter(5, self.event_type)?;
+        insert.raw_bind_parameter(6, self.payload_bytes)?;
+        insert.raw_bind_parameter(7, DeliveryStatus::Queued.as_str())?;
+        insert.raw_bind_parameter(8, self.due_at)?;
+        insert.raw_bind_parameter(9, self.updated_at)?;
+        insert.raw_bind_parameter(10, self.replay_of.map(blob))?;
+        insert.raw_bind_parameter(11, self.new_webhook_id)?;
+        insert.raw_bind_parameter(12, self.replay_reason)?;
+        insert.raw_execute()?;
+        Ok(())
+    }
+}

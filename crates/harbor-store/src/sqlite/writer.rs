@@ -1,0 +1,334 @@
+//! The one writer: gathers the changes that are under way into one transaction, and one sync.
+//!
+//! A caller hands in its work and waits. The writer takes the first, begins a transaction, and does
+//! what else has come meanwhile in the same one, up to its bounds. After the commit it answers all.
+//! A lone change never waits for company.
+//!
+//! Where the transaction fails it is rolled back and halved until the guilty change stands alone, so
+//! that one change never fails another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use harbor_model::port::Fault;
+use harbor_model::port::observer::{CommitSeen, Observer};
+use harbor_model::time::Clock;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::sqlite::checkpoint::Checkpoints;
+use crate::sqlite::transaction::{Memory, Tx};
+use crate::sqlite::trouble::Trouble;
+
+/// A change to the store.
+pub(crate) trait Work: Send + 'static {
+    /// What the caller learns.
+    type Answer: Send + 'static;
+
+    /// Makes the change. May run again after a rollback, so it takes nothing from itself; what it puts
+    /// into memory that others see must go when its answer is dropped.
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Self::Answer, Trouble>;
+
+    /// Runs after the commit and before the caller gets its answer.
+    fn committed(self, _answer: &Self::Answer)
+    where
+        Self: Sized,
+    {
+    }
+}
+
+/// What a change weighs in its transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weight {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Weight {
+    /// A change of one or a few rows.
+    pub(crate) const ONE: Self = Self { items: 1, bytes: 0 };
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { items: self.items + other.items, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// How much one transaction holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items_max: usize,
+    pub(crate) bytes_max: usize,
+    pub(crate) time_max: Duration,
+}
+
+impl Bounds {
+    pub(crate) fn hold(&self, weight: Weight) -> bool {
+        weight.items <= self.items_max && weight.bytes <= self.bytes_max
+    }
+}
+
+/// A change in the queue, whatever its kind.
+trait Job: Send {
+    fn weight(&self) -> Weight;
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), Trouble>;
+    fn answer(self: Box<Self>, result: Result<(), Fault>);
+}
+
+/// A change with its way back to the caller.
+struct Envelope<W: Work> {
+    work: W,
+    weight: Weight,
+    answer: Option<W::Answer>,
+    reply: oneshot::Sender<Result<W::Answer, Fault>>,
+    /// Its room in the queue, free again once it is answered.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl<W: Work> Job for Envelope<W> {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), Trouble> {
+        self.answer = None;
+        self.answer = Some(self.work.apply(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), Fault>) {
+        let Self { work, answer, reply, .. } = *self;
+        let outcome = result.map(|()| {
+            let answer = answer.expect("what was committed was applied");
+            work.committed(&answer);
+            answer
+        });
+        // A caller that has gone drops the answer, and with it the leases that it holds.
+        let _ = reply.send(outcome);
+    }
+}
+
+/// The connection that writes, with all that it needs.
+pub(crate) struct Core {
+    pub(crate) conn: Connection,
+    pub(crate) bounds: Bounds,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) memory: Memory,
+    /// Pages in the write-ahead log, as the last commit left it.
+    pub(crate) wal_pages: Arc<AtomicU64>,
+    pub(crate) checkpoints: Option<Checkpoints>,
+}
+
+impl Core {
+    /// Does one change in a transaction of its own, in the caller's thread.
+    pub(crate) fn run_inline<W: Work>(&mut self, work: W) -> Result<W::Answer, Fault> {
+        let (reply, mut answer) = oneshot::channel();
+        self.run(Box::new(Envelope { work, weight: Weight::ONE, answer: None, reply, _room: None }), |_| {
+            None
+        });
+        answer.try_recv().unwrap_or_else(|_| Err(Trouble::Closed.into_fault("write")))
+    }
+
+    /// Does `first`, and what `more` has to offer while there is room, in one transaction.
+    fn run(&mut self, first: Box<dyn Job>, mut more: impl FnMut(Weight) -> Option<Box<dyn Job>>) {
+        let began = self.clock.elapsed();
+        let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+        let mut next = Some(first);
+        let mut filled = Weight::default();
+        let mut outcome = self.begin();
+        while let Some(mut job) = next.take() {
+            if outcome.is_ok() {
+                outcome = self.apply(&mut *job, false);
+            }
+            filled = filled.plus(job.weight());
+            jobs.push(job);
+            let is_late = self.clock.elapsed().saturating_sub(began) >= self.bounds.time_max;
+            if outcome.is_ok() && !is_late {
+                next = more(filled);
+            }
+        }
+        self.end(jobs, outcome, began);
+    }
+
+    /// Does these, which failed together, in a transaction of their own.
+    fn run_again(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        let began = self.clock.elapsed();
+        let is_careful = jobs.len() == 1;
+        let mut outcome = self.begin();
+        for job in &mut jobs {
+            if outcome.is_ok() {
+                outcome = self.apply(&mut **job, is_careful);
+            }
+        }
+        if is_careful {
+            // It stands alone, and each of its items had its own savepoint: what fails now is its own fault.
+            let outcome = outcome.and_then(|()| self.commit());
+            return self.answer(jobs, outcome, began);
+        }
+        self.end(jobs, outcome, began);
+    }
+
+    /// Commits and answers, or rolls back and halves.
+    fn end(&mut self, mut jobs: Vec<Box<dyn Job>>, outcome: Result<(), Trouble>, began: Duration) {
+        if let Err(trouble) = outcome {
+            tracing::warn!(operations = jobs.len(), %trouble, "a transaction is split: {trouble}");
+            self.roll_back();
+            self.saw_commit(jobs.len(), began, false);
+            let second = jobs.split_off(jobs.len() / 2);
+            for half in [jobs, second] {
+                if !half.is_empty() {
+                    self.run_again(half);
+                }
+            }
+            return;
+        }
+        // A commit that fails says nothing of who is guilty: the disk is full, or broken.
+        let outcome = self.commit();
+        self.answer(jobs, outcome, began);
+    }
+
+    fn answer(&mut self, jobs: Vec<Box<dyn Job>>, outcome: Result<(), Trouble>, began: Duration) {
+        let result = outcome.map_err(|trouble| {
+            self.roll_back();
+            trouble.into_fault("write")
+        });
+        self.saw_commit(jobs.len(), began, result.is_ok());
+        for job in jobs {
+            job.answer(result.clone());
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Trouble> {
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.let_pass();
+        }
+        Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.raw_execute().map(drop)?)
+    }
+
+    fn apply(&mut self, job: &mut dyn Job, is_careful: bool) -> Result<(), Trouble> {
+        let mut tx = Tx { conn: &self.conn, memory: &mut self.memory, is_careful };
+        // A bug in one change must not end the thread that all changes need.
+        catch_unwind(AssertUnwindSafe(|| job.apply(&mut tx))).unwrap_or(Err(Trouble::Panicked))
+    }
+
+    fn commit(&mut self) -> Result<(), Trouble> {
+        self.conn.prepare_cached("COMMIT")?.raw_execute()?;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.saw(self.wal_pages.load(Ordering::Relaxed));
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        self.memory.forget();
+        // Some errors have already ended the transaction.
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction cannot be rolled back: {error}");
+        }
+    }
+
+    fn saw_commit(&self, operations: usize, began: Duration, is_committed: bool) {
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.observer.committed(CommitSeen { operations, took, is_committed });
+    }
+}
+
+enum Message {
+    Do(Box<dyn Job>),
+    Close,
+}
+
+/// The writer's thread, seen from its callers.
+pub(crate) struct Writer {
+    queue: Sender<Message>,
+    room: Arc<Semaphore>,
+    room_max: usize,
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread. It ends when it is closed.
+    pub(crate) fn start(mut core: Core, queue_items_max: usize) -> std::io::Result<Self> {
+        let (queue, jobs) = channel();
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            work_off(&mut core, &jobs);
+            close(core);
+        })?;
+        Ok(Self {
+            queue,
+            room: Arc::new(Semaphore::new(queue_items_max)),
+            room_max: queue_items_max,
+            thread: std::sync::Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Hands in a change. The future that comes back waits for the commit; dropping it does not
+    /// take the change back.
+    pub(crate) async fn hand_in<W: Work>(
+        &self,
+        weight: Weight,
+        work: W,
+    ) -> impl Future<Output = Result<W::Answer, Fault>> + Send + use<W> {
+        let wanted = u32::try_from(weight.items.clamp(1, self.room_max)).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(wanted).await.expect("the semaphore is never closed");
+        let (reply, answer) = oneshot::channel();
+        let envelope = Envelope { work, weight, answer: None, reply, _room: Some(room) };
+        // Where the thread has ended the envelope is dropped, and its reply with it.
+        let _ = self.queue.send(Message::Do(Box::new(envelope)));
+        async move { answer.await.unwrap_or_else(|_| Err(Trouble::Closed.into_fault("write"))) }
+    }
+
+    /// Works off what was handed in, then ends the thread.
+    pub(crate) fn close(&self) {
+        let _ = self.queue.send(Message::Close);
+        let thread = self.thread.lock().expect("no holder panics").take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+fn work_off(core: &mut Core, jobs: &Receiver<Message>) {
+    let mut held_over: Option<Box<dyn Job>> = None;
+    let mut is_closing = false;
+    loop {
+        let first = match held_over.take() {
+            Some(job) => job,
+            None if is_closing => return,
+            None => match jobs.recv() {
+                Ok(Message::Do(job)) => job,
+                Ok(Message::Close) | Err(_) => return,
+            },
+        };
+        let bounds = core.bounds;
+        core.run(first, |filled| match jobs.try_recv() {
+            Ok(Message::Do(job)) if bounds.hold(filled.plus(job.weight())) => Some(job),
+            Ok(Message::Do(job)) => {
+                held_over = Some(job);
+                None
+            }
+            Ok(Message::Close) => {
+                is_closing = true;
+                None
+            }
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        });
+    }
+}
+
+/// Leaves one file behind: everything is copied out of the write-ahead log.
+fn close(mut core: Core) {
+    drop(core.checkpoints.take());
+    if let Err(error) = core.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the last checkpoint failed: {error}; the next start makes it");
+    }
+}
+
+#[cfg(test)]
+mod tests;
