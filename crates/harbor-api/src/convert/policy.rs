@@ -1,0 +1,211 @@
+//! Policies: a layer as it is set, and the policy in force as it is shown.
+
+use std::time::Duration;
+
+use harbor_model::policy::retry::ClientErrors;
+use harbor_model::policy::written::{
+    RetryStrategy, SCHEDULE_WAITS_MAX, SigningScheme, WrittenPolicy, WrittenRateLimit, WrittenRetry,
+    WrittenSigning,
+};
+use harbor_model::policy::{Origin, Policy, PolicyLayer, RateLimit, SigningSchemes};
+use harbor_model::text::{DURATION_MAX, parse_duration, print_duration};
+use harbor_wire::policy as wire;
+
+use crate::convert::checks::Checks;
+
+/// The fields of a policy as the network has them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PolicyFields {
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) retry: Option<wire::RetrySettings>,
+    pub(crate) rate_limit: Option<wire::RateLimit>,
+    pub(crate) max_in_flight: Option<u32>,
+    pub(crate) signing: Option<wire::Signing>,
+}
+
+/// The policy in force as the network has it.
+pub(crate) struct Effective {
+    pub(crate) timeout_ms: u64,
+    pub(crate) retry: wire::RetrySettings,
+    pub(crate) rate_limit: Option<wire::RateLimit>,
+    pub(crate) max_in_flight: u32,
+    pub(crate) signing: wire::Signing,
+    pub(crate) origins: wire::PolicyOrigins,
+}
+
+/// Reads a layer; none where something breaks a rule, which is noted.
+pub(crate) fn read_layer(fields: PolicyFields, checks: &mut Checks) -> Option<PolicyLayer> {
+    let written = WrittenPolicy {
+        timeout_ms: fields.timeout_ms,
+        retry: fields.retry.map(|retry| read_retry(&retry, checks)).unwrap_or_default(),
+        rate_limit: fields.rate_limit.map(read_rate_limit).unwrap_or_default(),
+        max_in_flight: fields.max_in_flight,
+        signing: fields.signing.map(|signing| read_signing(&signing)).unwrap_or_default(),
+    };
+    written.layer(checks.prefix()).map_err(|errors| checks.extend(errors)).ok()
+}
+
+fn read_retry(retry: &wire::RetrySettings, checks: &mut Checks) -> WrittenRetry {
+    let schedule = retry.schedule.as_deref().map(|waits| read_schedule(waits, checks));
+    let mut wait =
+        |field: &str, text: &Option<String>| text.as_deref().map(|text| read_wait(field, text, checks));
+    WrittenRetry {
+        max_attempts: retry.max_attempts,
+        strategy: retry.strategy.map(read_strategy),
+        schedule,
+        base: wait("retry.base", &retry.base),
+        factor: retry.factor,
+        increment: wait("retry.increment", &retry.increment),
+        delay: wait("retry.delay", &retry.delay),
+        jitter: retry.jitter,
+        max_delay: wait("retry.max_delay", &retry.max_delay),
+        client_errors: retry.client_errors.map(read_client_errors),
+    }
+}
+
+fn read_schedule(waits: &[String], checks: &mut Checks) -> Vec<Duration> {
+    // One wait too many is all that it takes to be refused for the number of them.
+    let waits = waits.iter().take(SCHEDULE_WAITS_MAX + 1).enumerate();
+    waits.map(|(n, text)| read_wait(&format!("retry.schedule[{n}]"), text, checks)).collect()
+}
+
+/// Reads a wait. Zero stands for one that cannot be read and was noted: the rules must see that the field
+/// is given, or they would find it missing as well.
+fn read_wait(field: &str, text: &str, checks: &mut Checks) -> Duration {
+    read_duration(field, Some(text), checks).unwrap_or_default()
+}
+
+/// Reads a duration such as `30s`; at most a year.
+pub(crate) fn read_duration(field: &str, text: Option<&str>, checks: &mut Checks) -> Option<Duration> {
+    let days = DURATION_MAX.as_secs() / (24 * 60 * 60);
+    let read = parse_duration(text?).map_err(|error| format!("{error}, and at most {days}d"));
+    checks.ok(field, read)
+}
+
+fn read_strategy(strategy: wire::RetryStrategy) -> RetryStrategy {
+    match strategy {
+        wire::RetryStrategy::Schedule => RetryStrategy::Schedule,
+        wire::RetryStrategy::Exponential => RetryStrategy::Exponential,
+        wire::RetryStrategy::Linear => RetryStrategy::Linear,
+        wire::RetryStrategy::Fixed => RetryStrategy::Fixed,
+        wire::RetryStrategy::Standard => RetryStrategy::Standard,
+    }
+}
+
+fn read_client_errors(granted: wire::ClientErrors) -> ClientErrors {
+    match granted {
+        wire::ClientErrors::Retries(n) => ClientErrors::Retries(n),
+        wire::ClientErrors::All(wire::AllWord::All) => ClientErrors::All,
+    }
+}
+
+fn read_rate_limit(limit: wire::RateLimit) -> WrittenRateLimit {
+    WrittenRateLimit { per_second: Some(limit.per_second), burst: limit.burst }
+}
+
+fn read_signing(signing: &wire::Signing) -> WrittenSigning {
+    let read = |scheme: &wire::SigningScheme| match scheme {
+        wire::SigningScheme::Standard => SigningScheme::Standard,
+        wire::SigningScheme::Harborhook => SigningScheme::Harborhook,
+    };
+    WrittenSigning { schemes: Some(signing.schemes.iter().map(read).collect()) }
+}
+
+/// Writes out a layer as [`read_layer`] reads it.
+pub(crate) fn write_layer(layer: &PolicyLayer) -> PolicyFields {
+    let retry = WrittenRetry::from(&layer.retry);
+    PolicyFields {
+        timeout_ms: layer.timeout.map(millis),
+        retry: (retry != WrittenRetry::default()).then(|| write_retry(&retry)),
+        rate_limit: layer.rate_limit.map(write_rate_limit),
+        max_in_flight: layer.max_in_flight,
+        signing: layer.signing.map(write_signing),
+    }
+}
+
+/// Writes out the policy in force, and where each value came from.
+pub(crate) fn write_effective(policy: &Policy) -> Effective {
+    let retry = WrittenRetry::from(&policy.retry);
+    let origins = policy.retry_origins;
+    let mut list = vec![
+        ("timeout_ms", policy.timeout.origin),
+        ("rate_limit", policy.rate_limit.origin),
+        ("max_in_flight", policy.max_in_flight.origin),
+        ("signing", policy.signing.origin),
+        ("retry.max_attempts", origins.max_attempts),
+        ("retry.strategy", origins.backoff),
+        ("retry.jitter", origins.jitter),
+        ("retry.max_delay", origins.max_delay),
+        ("retry.client_errors", origins.client_errors),
+    ];
+    list.extend(retry.strategy_fields().map(|field| (field, origins.backoff)));
+    Effective {
+        timeout_ms: millis(policy.timeout.value),
+        retry: write_retry(&retry),
+        rate_limit: policy.rate_limit.value.map(write_rate_limit),
+        max_in_flight: policy.max_in_flight.value,
+        signing: write_signing(policy.signing.value),
+        origins: list.into_iter().map(|(field, origin)| (field.to_owned(), write_origin(origin))).collect(),
+    }
+}
+
+fn write_retry(retry: &WrittenRetry) -> wire::RetrySettings {
+    let schedule = |waits: &Vec<Duration>| waits.iter().copied().map(print_duration).collect();
+    wire::RetrySettings {
+        max_attempts: retry.max_attempts,
+        strategy: retry.strategy.map(write_strategy),
+        schedule: retry.schedule.as_ref().map(schedule),
+        base: retry.base.map(print_duration),
+        factor: retry.factor,
+        increment: retry.increment.map(print_duration),
+        delay: retry.delay.map(print_duration),
+        jitter: retry.jitter,
+        max_delay: retry.max_delay.map(print_duration),
+        client_errors: retry.client_errors.map(write_client_errors),
+    }
+}
+
+fn write_strategy(strategy: RetryStrategy) -> wire::RetryStrategy {
+    match strategy {
+        RetryStrategy::Schedule => wire::RetryStrategy::Schedule,
+        RetryStrategy::Exponential => wire::RetryStrategy::Exponential,
+        RetryStrategy::Linear => wire::RetryStrategy::Linear,
+        RetryStrategy::Fixed => wire::RetryStrategy::Fixed,
+        RetryStrategy::Standard => wire::RetryStrategy::Standard,
+    }
+}
+
+fn write_client_errors(granted: ClientErrors) -> wire::ClientErrors {
+    match granted {
+        ClientErrors::Retries(n) => wire::ClientErrors::Retries(n),
+        ClientErrors::All => wire::ClientErrors::All(wire::AllWord::All),
+    }
+}
+
+fn write_rate_limit(limit: RateLimit) -> wire::RateLimit {
+    wire::RateLimit { per_second: limit.per_second, burst: Some(limit.burst) }
+}
+
+fn write_signing(signing: SigningSchemes) -> wire::Signing {
+    let named = [
+        (signing.standard, wire::SigningScheme::Standard),
+        (signing.harborhook, wire::SigningScheme::Harborhook),
+    ];
+    wire::Signing { schemes: named.into_iter().filter(|(signs, _)| *signs).map(|(_, name)| name).collect() }
+}
+
+fn write_origin(origin: Origin) -> wire::PolicyOrigin {
+    match origin {
+        Origin::Default => wire::PolicyOrigin::Default,
+        Origin::Instance => wire::PolicyOrigin::Instance,
+        Origin::Tenant => wire::PolicyOrigin::Tenant,
+        Origin::Endpoint => wire::PolicyOrigin::Endpoint,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

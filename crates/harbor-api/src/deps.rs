@@ -1,0 +1,62 @@
+//! What the API needs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use harbor_auth::authenticator::Authenticator;
+use harbor_ingest::publish::Publisher;
+use harbor_model::chance::Rng;
+use harbor_model::policy::PolicyLayer;
+use harbor_model::port::Fault;
+use harbor_model::port::api_keys::ApiKeys;
+use harbor_model::port::directory::Directory;
+use harbor_model::port::handoff::Handoff;
+use harbor_model::port::history::History;
+use harbor_model::port::registry::{Endpoints, Subscriptions, Tenants};
+use harbor_model::time::Clock;
+use harbor_recover::dead_letters::DeadLetters;
+
+use crate::settings::Settings;
+
+/// What the API needs.
+pub struct Deps {
+    /// Takes events in.
+    pub publisher: Publisher,
+    /// Replays and discards.
+    pub dead_letters: DeadLetters,
+    /// Knows who is calling.
+    pub authenticator: Arc<Authenticator>,
+    /// Knows the tenants that are there, and what addresses their endpoints may have.
+    pub directory: Arc<dyn Directory>,
+    /// Keeps tenants.
+    pub tenants: Arc<dyn Tenants>,
+    /// Keeps endpoints.
+    pub endpoints: Arc<dyn Endpoints>,
+    /// Keeps subscriptions.
+    pub subscriptions: Arc<dyn Subscriptions>,
+    /// Keeps API keys.
+    pub api_keys: Arc<dyn ApiKeys>,
+    /// Reads what happened.
+    pub history: Arc<dyn History>,
+    /// Wakes whoever delivers.
+    pub handoff: Arc<dyn Handoff>,
+    /// Says whether the store is there.
+    pub readiness: Arc<dyn Readiness>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws ids, keys and secrets.
+    pub rng: Arc<dyn Rng>,
+    /// What the instance sets for all tenants.
+    pub instance_policy: PolicyLayer,
+    /// Guards cursors against forgery; the same on every node.
+    pub cursor_key: [u8; 32],
+    /// The limits.
+    pub settings: Settings,
+}
+
+/// Says whether what the server needs is reachable.
+#[async_trait]
+pub trait Readiness: Send + Sync {
+    /// Asks the store for something small.
+    async fn check(&self) -> Result<(), Fault>;
+}

@@ -1,0 +1,224 @@
+//! What can be done to an endpoint beside changing its fields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use harbor_auth::permit::Action;
+use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointSecret};
+use harbor_model::id::EndpointId;
+use harbor_model::port::deliveries::EndpointKey;
+use harbor_model::secret::Secret;
+use harbor_model::text::print_duration;
+use harbor_model::time::Timestamp;
+use harbor_wire::endpoint as wire;
+use serde_json::json;
+
+use crate::answer;
+use crate::call::{Call, parse_id};
+use crate::convert::checks::Checks;
+use crate::convert::endpoint::read_secret;
+use crate::convert::policy::read_duration;
+use crate::json::{self, NoFields};
+use crate::problem::{Kind, Refusal, Result};
+use crate::rest::endpoints::{change, generate_secret, show};
+use crate::router::Api;
+
+/// Takes `POST {id}:verb`.
+pub(crate) async fn act(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
+    match call.id_and_verb() {
+        Some((_, "test")) => test(&api, &call, body).await,
+        Some((_, "pause")) => pause(&api, &call, body).await,
+        Some((_, "resume")) => resume(&api, &call, body).await,
+        Some((_, "enable")) => enable(&api, &call, body).await,
+        Some((_, "disable")) => disable(&api, &call, body).await,
+        Some(_) => Err(Refusal::bare(Kind::RouteNotFound)),
+        None => Err(Refusal::method_not_allowed("GET,HEAD,PATCH,DELETE")),
+    }
+}
+
+/// Sends the endpoint an event of type `harborhook.test`, whatever it subscribes to.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:test", tag = "endpoints",
+    operation_id = "test_endpoint",
+    responses(
+        (status = 200, description = "The test event is on its way.", body = wire::TestedEndpoint),
+        (status = 409, description = "`endpoint_disabled`."),
+    ),
+)]
+async fn test(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    let tenant = call.tenant(api, Action::Change).await?;
+    let id = begin(api, call, body).await?;
+    let payload = json!({"type": "harborhook.test", "endpoint_id": id.to_string()}).to_string();
+
+    let receipt = api.deps.publisher.publish_test(&tenant, id, Bytes::from(payload), call.trace()).await?;
+
+    Ok(answer::ok(&wire::TestedEndpoint {
+        event_id: receipt.event_id.to_string(),
+        delivery_id: receipt.delivery_id.to_string(),
+    }))
+}
+
+/// Pauses the endpoint: new deliveries wait.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:pause", tag = "endpoints",
+    operation_id = "pause_endpoint",
+    responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
+)]
+async fn pause(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    edit(api, call, body, |former| Endpoint { paused: true, ..former.clone() }).await
+}
+
+/// Resumes the endpoint: what waits is delivered.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:resume", tag = "endpoints",
+    operation_id = "resume_endpoint",
+    responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
+)]
+async fn resume(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    edit(api, call, body, |former| Endpoint { paused: false, ..former.clone() }).await
+}
+
+/// Enables the endpoint: it gets events again.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:enable", tag = "endpoints",
+    operation_id = "enable_endpoint",
+    responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
+)]
+async fn enable(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    edit(api, call, body, |former| Endpoint { disabled: None, ..former.clone() }).await
+}
+
+/// Disables the endpoint: it gets no events, and its open deliveries die.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:disable", tag = "endpoints",
+    operation_id = "disable_endpoint",
+    responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
+)]
+async fn disable(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    // The first reason stays: it says more than that somebody agreed.
+    let disabled = |former: &Endpoint| Some(former.disabled.unwrap_or(DisabledReason::Manual));
+    edit(api, call, body, |former| Endpoint { disabled: disabled(former), ..former.clone() }).await
+}
+
+/// Gives the endpoint a new secret; the old one also signs for a while.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/endpoints/{id}/rotate-secret", tag = "endpoints",
+    operation_id = "rotate_secret",
+    request_body = Option<wire::RotateSecret>,
+    responses((status = 200, description = "The new secret, which is never shown again.", body = wire::RotatedSecret)),
+)]
+pub(crate) async fn rotate_secret(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
+    let tenant = call.tenant(&api, Action::Change).await?;
+    let id: EndpointId = call.id(Kind::EndpointNotFound)?;
+    let body = call.body(body, api.settings().body_limits()).await?;
+    let (secret, overlap) = read_rotation(&api, json::parse_optional(&body)?)?;
+    let secret = secret.unwrap_or_else(|| generate_secret(&api));
+    let now = api.deps.clock.now();
+    let old_ends_at = now + overlap;
+    let secrets_max = api.settings().secrets_max;
+
+    let edit = |former: &Endpoint| {
+        let secrets = rotated(&former.secrets, &secret, now, old_ends_at, secrets_max);
+        Ok(Endpoint { secrets, ..former.clone() })
+    };
+    change(&api, &call, &tenant, id, edit).await?;
+
+    Ok(answer::secret(answer::ok(&wire::RotatedSecret {
+        id: id.to_string(),
+        secret: secret.expose().to_owned(),
+        previous_secret_expires_at: old_ends_at.to_string(),
+    })))
+}
+
+fn read_rotation(api: &Api, rotation: wire::RotateSecret) -> Result<(Option<Secret>, Duration)> {
+    let settings = api.settings();
+    let mut checks = Checks::default();
+    let secret = rotation.secret.and_then(|secret| read_secret(secret, &mut checks));
+    let overlap = read_duration("overlap", rotation.overlap.as_deref(), &mut checks);
+    let overlap = overlap.unwrap_or(settings.secret_overlap_default);
+    if overlap > settings.secret_overlap_max {
+        let max = print_duration(settings.secret_overlap_max);
+        checks.refuse("overlap", format!("must be at most {max}"));
+    }
+    checks.finish()?;
+    Ok((secret, overlap))
+}
+
+/// The secrets after a rotation, newest first: the new one, and those that still sign for a while.
+fn rotated(
+    former: &[EndpointSecret],
+    secret: &Secret,
+    now: Timestamp,
+    old_ends_at: Timestamp,
+    secrets_max: usize,
+) -> Vec<EndpointSecret> {
+    let newest = EndpointSecret { secret: secret.clone(), expires_at: None };
+    let older = former.iter().filter(|old| old.secret != *secret).map(|old| EndpointSecret {
+        secret: old.secret.clone(),
+        // A later rotation can end a secret sooner, never keep it longer.
+        expires_at: Some(old.expires_at.map_or(old_ends_at, |end| end.min(old_ends_at))),
+    });
+    let older = older.filter(|old| old.expires_at.is_some_and(|end| now < end));
+    std::iter::once(newest).chain(older).take(secrets_max).collect()
+}
+
+/// Reads what an action has in common: an endpoint in the path, and nothing in the body.
+async fn begin(api: &Api, call: &Call, body: Body) -> Result<EndpointId> {
+    let (id, _) = call.id_and_verb().unwrap_or_default();
+    let id = parse_id(id, Kind::EndpointNotFound)?;
+    let body = call.body(body, api.settings().body_limits()).await?;
+    json::parse_optional::<NoFields>(&body)?;
+    Ok(id)
+}
+
+/// Edits the endpoint, and wakes whoever delivers: it may have work now.
+async fn edit(api: &Api, call: &Call, body: Body, edit: impl Fn(&Endpoint) -> Endpoint) -> Result<Response> {
+    let snapshot = call.tenant_snapshot(api, Action::Change).await?;
+    let tenant_id = &snapshot.tenant.id;
+    let endpoint_id = begin(api, call, body).await?;
+    let endpoint = change(api, call, tenant_id, endpoint_id, |former| Ok(edit(former))).await?;
+    api.deps.handoff.announce(&[EndpointKey { tenant_id: tenant_id.clone(), endpoint_id }]);
+    Ok(show(api, &snapshot, &endpoint).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+    #[test]
+    fn the_old_secret_signs_until_its_overlap_ends() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let old = |text: &str, ends: Option<u64>| EndpointSecret {
+            secret: secret(text),
+            expires_at: ends.map(|secs| NOW + Duration::from_secs(secs)),
+        };
+        let check = |former: &[EndpointSecret], overlap: u64, expected: &[EndpointSecret]| {
+            let ends = NOW + Duration::from_secs(overlap);
+            assert_eq!(rotated(former, &secret("new"), NOW, ends, 3), expected);
+        };
+        check(&[old("a", None)], 60, &[old("new", None), old("a", Some(60))]);
+        check(&[old("a", None)], 0, &[old("new", None)]);
+        check(
+            &[old("a", None), old("b", Some(30)), old("c", Some(0))],
+            60,
+            &[old("new", None), old("a", Some(60)), old("b", Some(30))],
+        );
+        check(
+            &[old("a", None), old("b", Some(90))],
+            60,
+            &[old("new", None), old("a", Some(60)), old("b", Some(60))],
+        );
+        check(
+            &[old("a", None), old("b", Some(30)), old("c", Some(20))],
+            60,
+            &[old("new", None), old("a", Some(60)), old("b", Some(30))],
+        );
+        check(&[old("new", None), old("a", Some(30))], 60, &[old("new", None), old("a", Some(30))]);
+    }
+}
