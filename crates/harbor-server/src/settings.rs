@@ -1,0 +1,143 @@
+//! Settings: one tree, filled from flags, environment, file and defaults, in this order of strength.
+//!
+//! [`table`] names every setting; [`load`] fills the tree by it, and knows for each value where it came
+//! from and for each mistake where it stands. Each crate declares its own limits and rules.
+
+pub(crate) mod load;
+pub(crate) mod print;
+pub(crate) mod table;
+pub(crate) mod value;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harbor_model::invalid::FieldError;
+use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::written::WrittenPolicy;
+use harbor_model::secret::Secret;
+use harbor_observe::{logs, metrics};
+use ipnet::IpNet;
+use url::Url;
+
+use crate::listen;
+use crate::settings::value::DatabaseUrl;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) server: ServerSettings,
+    pub(crate) security: SecuritySettings,
+    pub(crate) store: StoreSettings,
+    pub(crate) api: harbor_api::settings::Settings,
+    pub(crate) publish: harbor_ingest::request::Settings,
+    pub(crate) policy: WrittenPolicy,
+    pub(crate) worker: harbor_deliver::worker::Settings,
+    pub(crate) send: harbor_deliver::send::settings::SendSettings,
+    pub(crate) replay: harbor_recover::dead_letters::Settings,
+    pub(crate) upkeep: harbor_recover::upkeep::Settings,
+    pub(crate) log: logs::Settings,
+    pub(crate) metrics: metrics::Settings,
+}
+
+/// Where the instance is reached, and what it allows to connections.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) ops_listen: SocketAddr,
+    pub(crate) public_url: Option<Url>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) connections: listen::Settings,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            ops_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
+            public_url: None,
+            data_dir: "./harborhook-data".into(),
+            shutdown_grace: Duration::from_secs(30),
+            connections: listen::Settings::default(),
+        }
+    }
+}
+
+/// The database's name in the data directory.
+const DATABASE_FILE: &str = "harborhook.db";
+
+/// The store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoreSettings {
+    pub(crate) database_url: Option<DatabaseUrl>,
+    pub(crate) sqlite: harbor_store::Settings,
+}
+
+impl Settings {
+    /// The file of the embedded store.
+    pub(crate) fn store_file(&self) -> PathBuf {
+        match &self.store.database_url {
+            Some(DatabaseUrl::Sqlite(file)) => file.clone(),
+            None => self.server.data_dir.join(DATABASE_FILE),
+        }
+    }
+
+    /// The rules that values break together, each with the key, or the section, to blame.
+    pub(crate) fn broken_rules(&self) -> Vec<FieldError> {
+        let mut broken = Vec::new();
+        let security = &self.security;
+        for (what, is_twice) in [
+            ("operator", security.operator_key.is_some() && security.operator_key_file.is_some()),
+            ("master", security.master_key.is_some() && security.master_key_file.is_some()),
+        ] {
+            if is_twice {
+                let field = format!("security.{what}_key_file");
+                broken.push(FieldError::new(
+                    field,
+                    format!("is given beside the {what} key: give one of them"),
+                ));
+            }
+        }
+        let of_store = self.sqlite().validate().err().unwrap_or_default();
+        broken.extend(of_store.iter().map(|e| FieldError::new(format!("store.{}", e.name), e.reason)));
+        let of_api = self.api.validate().err().unwrap_or_default();
+        broken.extend(of_api.iter().map(|rule| FieldError::new("api", rule)));
+        let of_worker = [self.worker.validate(), self.send.validate()];
+        broken.extend(of_worker.iter().filter_map(|rule| Some(FieldError::new("worker", rule.err()?))));
+        for (section, errors) in [("log", self.log.validate()), ("metrics", self.metrics.validate())] {
+            let named =
+                |error: FieldError| FieldError::new(format!("{section}.{}", error.field), error.message);
+            broken.extend(errors.into_iter().map(named));
+        }
+        broken.extend(self.policy_layer().err().unwrap_or_default());
+        broken
+    }
+
+    /// The layer of the policy that every endpoint inherits.
+    pub(crate) fn policy_layer(&self) -> Result<PolicyLayer, Vec<FieldError>> {
+        self.policy.layer("policy.")
+    }
+
+    /// The settings of the embedded store.
+    pub(crate) fn sqlite(&self) -> harbor_store::Settings {
+        harbor_store::Settings { path: Some(self.store_file()), ..self.store.sqlite.clone() }
+    }
+}
+
+/// Keys, and what endpoints may be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SecuritySettings {
+    pub(crate) operator_key: Option<Secret>,
+    pub(crate) operator_key_file: Option<PathBuf>,
+    pub(crate) master_key: Option<Secret>,
+    pub(crate) master_key_file: Option<PathBuf>,
+    pub(crate) allow_http: bool,
+    pub(crate) allowed_subnets: Vec<IpNet>,
+    pub(crate) extra_roots_file: Option<PathBuf>,
+}

@@ -1,0 +1,215 @@
+use super::*;
+use crate::settings::load::{Loaded, Origin, Sources, load};
+use crate::settings::table::{Key, keys};
+
+/// A file of this text.
+fn file(text: &str) -> Sources {
+    Sources { file: Some(("h.toml".into(), text.to_owned())), ..Sources::default() }
+}
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+fn key(name: &str) -> &'static Key {
+    keys().iter().find(|key| key.name == name).unwrap()
+}
+
+fn origin(loaded: &Loaded, name: &str) -> String {
+    loaded.origin(key(name)).to_string()
+}
+
+fn mistakes(sources: &Sources) -> Vec<String> {
+    load(sources).map_or_else(|mistakes| mistakes.iter().map(ToString::to_string).collect(), |_| Vec::new())
+}
+
+#[test]
+fn the_defaults_keep_every_rule() {
+    assert_eq!(mistakes(&Sources::default()), [""; 0]);
+    assert_eq!(mistakes(&file("")), [""; 0]);
+}
+
+#[test]
+fn the_default_of_every_setting_is_one_that_could_be_set() {
+    let defaults = Settings::default();
+    for key in keys() {
+        let shown = key.show(&defaults);
+        if shown.is_empty() {
+            continue;
+        }
+        let mut settings = Settings::default();
+        assert_eq!(key.read_text(&mut settings, &shown), Ok(()), "{}", key.name);
+        assert_eq!(key.show(&settings), shown, "{}", key.name);
+    }
+}
+
+#[test]
+fn names_are_used_once() {
+    let mut names: Vec<String> = keys().iter().map(|key| key.name.to_owned()).collect();
+    names.extend(keys().iter().map(Key::env));
+    names.extend(keys().iter().filter_map(|key| key.env_short.map(str::to_owned)));
+    names.extend(keys().iter().filter_map(|key| key.flag.map(str::to_owned)));
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn the_stronger_source_wins() {
+    let mut sources =
+        file("[server]\nlisten = \"127.0.0.1:1\"\nops_listen = \"127.0.0.1:1\"\n\n[log]\nlevel = \"warn\"\n");
+    sources.dev = vec![("security.allow_http", "true"), ("log.level", "trace")];
+    sources.env =
+        env(&[("HARBORHOOK_LISTEN", "127.0.0.1:2"), ("HARBORHOOK_SERVER_OPS_LISTEN", "127.0.0.1:2")]);
+    sources.flags = vec![("listen", "127.0.0.1:3".to_owned())];
+
+    let loaded = load(&sources).unwrap();
+
+    assert_eq!(loaded.settings.server.listen.port(), 3);
+    assert_eq!(loaded.settings.server.ops_listen.port(), 2);
+    assert_eq!(loaded.settings.log.level.to_string(), "warn");
+    assert!(loaded.settings.security.allow_http);
+    assert_eq!(origin(&loaded, "server.listen"), "--listen");
+    assert_eq!(origin(&loaded, "server.ops_listen"), "env HARBORHOOK_SERVER_OPS_LISTEN");
+    assert_eq!(origin(&loaded, "log.level"), "h.toml:6");
+    assert_eq!(origin(&loaded, "security.allow_http"), "--dev");
+    assert_eq!(*loaded.origin(key("server.data_dir")), Origin::Default);
+}
+
+#[test]
+fn every_mistake_is_shown_at_once_with_its_place() {
+    let mut sources = file(
+        "listen = \"127.0.0.1:8080\"\n\
+         [server]\n\
+         lisen = \"127.0.0.1:8080\"\n\
+         ops_listen = 9464\n\
+         shutdown_grace = \"1ms\"\n\
+         [serve]\n\
+         [worker]\n\
+         slots_max = 0\n\
+         retry.max_attempts = 5\n\
+         [policy.retry]\n\
+         jitter = 1.5\n\
+         schedule = [\"1s\", \"soon\"]\n\
+         [log]\n\
+         level = \"loud\"\n",
+    );
+    sources.env = env(&[
+        ("HARBORHOOK_DATA_DIR", ""),
+        ("HARBORHOOK_PUBLIC_URL", "ftp://x"),
+        ("HARBORHOOK_LISTEN", "127.0.0.1:1"),
+        ("HARBORHOOK_SERVER_LISTEN", "127.0.0.1:2"),
+    ]);
+    sources.flags = vec![("log-format", "xml".to_owned())];
+
+    assert_eq!(
+        mistakes(&sources),
+        [
+            "h.toml:1: listen is no setting; did you mean server.listen?",
+            "h.toml:3: server.lisen is no setting; did you mean server.listen?",
+            "h.toml:4: server.ops_listen must be an address with a port, like 127.0.0.1:8080 or [::1]:8080, \
+             not an integer",
+            "h.toml:5: server.shutdown_grace must be at least 1s",
+            "h.toml:6: serve is no setting; did you mean server?",
+            "h.toml:8: worker.slots_max must be at least 1",
+            "h.toml:9: worker.retry is no setting; did you mean policy.retry?",
+            "h.toml:11: policy.retry.jitter must be at most 1",
+            "h.toml:12: policy.retry.schedule each must be a duration like 250ms, 30s, 5m, 2h or 30d",
+            "h.toml:14: log.level must be error, warn, info, debug, trace or off, or such levels by module: \
+             info,harbor_deliver=debug",
+            "HARBORHOOK_LISTEN: sets the same as HARBORHOOK_SERVER_LISTEN: give one of them",
+            "HARBORHOOK_PUBLIC_URL: must be a URL like https://hooks.example.com",
+            "--log-format: must be json or text",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where() {
+    let found = mistakes(&file("[server]\nlisten = \n"));
+    assert!(found[0].starts_with("h.toml:2: "), "{found:?}");
+    let found = mistakes(&file("[server]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n"));
+    assert!(found[0].starts_with("h.toml:3: "), "{found:?}");
+    assert_eq!(mistakes(&file("server = 5")), ["h.toml:1: server must be a table"]);
+}
+
+#[test]
+fn rules_that_values_break_together_are_found() {
+    let found = mistakes(&file(
+        "[policy.rate_limit]\nburst = 5\n[security]\noperator_key = \"x\"\noperator_key_file = \"y\"\n",
+    ));
+    assert_eq!(
+        found,
+        [
+            "h.toml:5: security.operator_key_file is given beside the operator key: give one of them",
+            "h.toml:2: policy.rate_limit.burst needs policy.rate_limit.per_second",
+        ]
+    );
+}
+
+#[test]
+fn a_foreign_variable_is_worth_a_warning() {
+    let sources = Sources {
+        env: env(&[("HARBORHOOK_PORT", "tcp://10.0.0.1:80"), ("HARBORHOOK_LISTN", "127.0.0.1:1")]),
+        ..Sources::default()
+    };
+    let warnings = load(&sources).unwrap().warnings;
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "HARBORHOOK_LISTN: is no setting; did you mean HARBORHOOK_LISTEN?",
+            "HARBORHOOK_PORT: is no setting",
+        ]
+    );
+}
+
+#[test]
+fn a_policy_is_written_as_the_api_takes_it() {
+    let loaded = load(&file(
+        "[policy]\n\
+         timeout_ms = 5000\n\
+         max_in_flight = 4\n\
+         rate_limit = { per_second = 10 }\n\
+         signing.schemes = [\"standard\"]\n\
+         retry = { strategy = \"exponential\", base = \"2s\", factor = 3, max_attempts = 8, client_errors = \"all\" }\n",
+    ))
+    .unwrap();
+
+    let layer = loaded.settings.policy_layer().unwrap();
+
+    assert_eq!(layer.timeout, Some(Duration::from_secs(5)));
+    assert_eq!(layer.max_in_flight, Some(4));
+    assert_eq!(layer.rate_limit.map(|limit| (limit.per_second, limit.burst)), Some((10, 10)));
+    assert_eq!(layer.signing.map(|signing| (signing.standard, signing.harborhook)), Some((true, false)));
+    assert_eq!(layer.retry.max_attempts, Some(8));
+    let backoff =
+        harbor_model::policy::retry::Backoff::Exponential { base: Duration::from_secs(2), factor: 3.0 };
+    assert_eq!(layer.retry.backoff, Some(backoff));
+    assert_eq!(layer.retry.client_errors, Some(harbor_model::policy::retry::ClientErrors::All));
+}
+
+#[test]
+fn a_policy_keeps_the_rules_of_the_api() {
+    let found = mistakes(&file("[policy.retry]\nbase = \"2s\"\nclient_errors = 101\n"));
+    assert_eq!(
+        found,
+        [
+            "h.toml:2: policy.retry.base needs policy.retry.strategy",
+            "h.toml:3: policy.retry.client_errors must be 0 to 100",
+        ]
+    );
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let key_text = format!("hhk_{}", "s3cret".repeat(8));
+    let sources = Sources { env: env(&[("HARBORHOOK_OPERATOR_KEY", &key_text)]), ..Sources::default() };
+    let loaded = load(&sources).unwrap();
+    let (text, json) = (print::as_text(&loaded), print::as_json(&loaded).to_string());
+    for shown in [text, json, format!("{loaded:?}")] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(shown.contains("security.operator_key"), "{shown}");
+    }
+}
