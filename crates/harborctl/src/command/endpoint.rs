@@ -1,0 +1,326 @@
+//! `harborctl endpoint`
+
+use clap::{Args, Subcommand, ValueEnum};
+use harbor_wire::client::TenantClient;
+use harbor_wire::endpoint::{
+    CreateEndpoint, DisabledReason, Endpoint, ListEndpoints, RotateSecret, UpdateEndpoint,
+};
+
+use crate::args::clear::{Clear, nothing_to_change};
+use crate::args::list::ListArgs;
+use crate::args::policy::PolicyArgs;
+use crate::args::{pair, text};
+use crate::command::{show_deleted, show_list};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::table::{Cell, Column, Tone};
+use crate::output::{Output, attempts, policy};
+use crate::wait::{WaitArgs, until_final};
+
+const EXAMPLES: &str = "\
+Examples:
+  harborctl endpoint create --url https://example.com/ --event-type 'invoice.*'
+  harborctl endpoint create --url https://example.com/ --max-attempts 4 \\
+      --schedule 10s,1m,10m --rate-limit 100/s:200 --header 'x-api-key: s3cret'
+  harborctl endpoint update ep_… --timeout-ms 5000 --clear rate_limit
+  harborctl endpoint test ep_… --wait 30s
+  harborctl endpoint rotate-secret ep_… --overlap 24h";
+
+/// Commands on endpoints.
+#[derive(Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum EndpointCommand {
+    /// Make an endpoint; its secret is shown once
+    Create(Create),
+    /// List endpoints
+    List {
+        #[command(flatten)]
+        page: ListArgs,
+    },
+    /// Show an endpoint with the policy in force
+    Get(Id),
+    /// Change an endpoint; what is not named stays
+    Update(Update),
+    /// Remove an endpoint; its open deliveries are cancelled
+    Delete(Id),
+    /// Send an endpoint a test event
+    Test {
+        #[command(flatten)]
+        id: Id,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Make deliveries to an endpoint wait
+    Pause(Id),
+    /// Let what waits for an endpoint go
+    Resume(Id),
+    /// Give an endpoint events again
+    Enable(Id),
+    /// Give an endpoint no more events; its open deliveries die
+    Disable(Id),
+    /// Give an endpoint a new secret; the old one also signs for a while
+    RotateSecret {
+        #[command(flatten)]
+        id: Id,
+        /// How long the old secret signs as well [default: 24h]
+        #[arg(long, value_name = "DURATION")]
+        overlap: Option<String>,
+        /// New secret, or - to read it from stdin [default: made]
+        #[arg(long)]
+        secret: Option<String>,
+    },
+}
+
+/// Names an endpoint.
+#[derive(Args)]
+pub(crate) struct Id {
+    /// Endpoint
+    id: String,
+}
+
+/// Arguments of `endpoint create`.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Create {
+    /// Where requests go
+    #[arg(long)]
+    url: String,
+    /// Subscribe to this event type, a prefix like 'invoice.*', or '*'; repeatable
+    #[arg(long, value_name = "TYPE")]
+    event_type: Vec<String>,
+    /// Name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Description for people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Secret that signs requests, or - to read it from stdin [default: made]
+    #[arg(long)]
+    secret: Option<String>,
+    /// Header that requests carry besides, name:value; repeatable
+    #[arg(long, value_name = "HEADER", value_parser = pair::header)]
+    header: Vec<(String, String)>,
+    /// Entry for programs, key=value; repeatable
+    #[arg(long, value_name = "ENTRY", value_parser = pair::entry)]
+    metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// Arguments of `endpoint update`.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Update {
+    /// Endpoint to change
+    id: String,
+    /// New URL
+    #[arg(long)]
+    url: Option<String>,
+    /// New name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// New description for people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Header to add or replace, name:value; repeatable
+    #[arg(long, value_name = "HEADER", value_parser = pair::header)]
+    header: Vec<(String, String)>,
+    /// Header to remove; repeatable
+    #[arg(long, value_name = "NAME")]
+    remove_header: Vec<String>,
+    /// Entry to add or replace, key=value; repeatable
+    #[arg(long, value_name = "ENTRY", value_parser = pair::entry)]
+    metadata: Vec<(String, String)>,
+    /// Entry to remove; repeatable
+    #[arg(long, value_name = "KEY")]
+    remove_metadata: Vec<String>,
+    /// Return to the inherited value, or to none
+    #[arg(long, value_name = "FIELD", value_enum, value_delimiter = ',')]
+    clear: Vec<Clearable>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Clearable {
+    Name,
+    Description,
+    Headers,
+    Metadata,
+    TimeoutMs,
+    Retry,
+    RateLimit,
+    MaxInFlight,
+    Signing,
+}
+
+const COLUMNS: &[Column<Endpoint>] = &[
+    Column::new("ID", |endpoint, _| Cell::new(&endpoint.id)),
+    Column::new("STATE", |endpoint, _| state(endpoint)),
+    Column::flexible("URL", |endpoint, _| Cell::new(&endpoint.url)),
+    Column::roomy("NAME", |endpoint, _| Cell::maybe(endpoint.name.as_ref())),
+    Column::roomy("CREATED", |endpoint, view| Cell::time(&endpoint.created_at, view)),
+];
+
+impl EndpointCommand {
+    /// Does what was asked.
+    pub(crate) async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let client = cx.tenant()?;
+        let output = &cx.output;
+        match self {
+            Self::Create(args) => {
+                show(output, &client.create_endpoint(&args.into_request()?).await?)?;
+                output.hint("the secret is shown this once; the receiver needs it to check signatures");
+                Ok(())
+            }
+            Self::List { page } => {
+                let query = ListEndpoints { limit: page.limit(), cursor: page.cursor() };
+                let endpoints = page.fetch(client.endpoints(&query)).await?;
+                show_list(output, &endpoints, COLUMNS, "endpoints")
+            }
+            Self::Get(Id { id }) => show(output, &client.endpoint(&id).await?),
+            Self::Update(args) => {
+                let id = args.id.clone();
+                show(output, &client.update_endpoint(&id, &args.into_change()?).await?)
+            }
+            Self::Delete(Id { id }) => {
+                client.delete_endpoint(&id).await?;
+                show_deleted(output, &id)
+            }
+            Self::Test { id: Id { id }, wait } => test(output, &client, &id, wait).await,
+            Self::Pause(Id { id }) => show(output, &client.pause_endpoint(&id).await?),
+            Self::Resume(Id { id }) => show(output, &client.resume_endpoint(&id).await?),
+            Self::Enable(Id { id }) => show(output, &client.enable_endpoint(&id).await?),
+            Self::Disable(Id { id }) => show(output, &client.disable_endpoint(&id).await?),
+            Self::RotateSecret { id: Id { id }, overlap, secret } => {
+                let secret = read_secret(secret)?;
+                rotate(output, &client, &id, &RotateSecret { secret, overlap }).await
+            }
+        }
+    }
+}
+
+async fn test(output: &Output, client: &TenantClient, id: &str, wait: WaitArgs) -> Result<(), Failure> {
+    let sent = client.test_endpoint(id).await?;
+    let Some(patience) = wait.wait else {
+        output.show(&sent, |view| {
+            view.details(vec![
+                ("event", Cell::new(&sent.event_id)),
+                ("delivery", Cell::new(&sent.delivery_id)),
+            ])
+        })?;
+        output.hint(&format!("see what becomes of it: harborctl delivery get {}", sent.delivery_id));
+        return Ok(());
+    };
+    let look = async || Ok(vec![client.delivery(&sent.delivery_id).await?]);
+    let waited = until_final(output, patience, look).await?;
+    output.show(&waited.deliveries[0], |view| attempts::render(&waited.deliveries[0], view))?;
+    waited.verdict()
+}
+
+async fn rotate(
+    output: &Output,
+    client: &TenantClient,
+    id: &str,
+    rotation: &RotateSecret,
+) -> Result<(), Failure> {
+    let rotated = client.rotate_secret(id, rotation).await?;
+    output.show(&rotated, |view| {
+        view.details(vec![
+            ("endpoint", Cell::new(&rotated.id)),
+            ("secret", Cell::new(&rotated.secret)),
+            ("old one signs until", Cell::exact_time(&rotated.previous_secret_expires_at, view)),
+        ])
+    })?;
+    output.hint("the secret is shown this once");
+    Ok(())
+}
+
+/// A line from stdin ends with a line end that is not part of the secret.
+fn read_secret(secret: Option<String>) -> Result<Option<String>, Failure> {
+    let secret = secret.map(text::given_or_stdin).transpose()?;
+    Ok(secret.map(|secret| secret.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+impl Create {
+    fn into_request(self) -> Result<CreateEndpoint, Failure> {
+        Ok(CreateEndpoint {
+            url: self.url,
+            name: self.name,
+            description: self.description,
+            secret: read_secret(self.secret)?,
+            event_types: Some(self.event_type).filter(|types| !types.is_empty()),
+            headers: pair::map(self.header),
+            timeout_ms: self.policy.timeout_ms,
+            retry: self.policy.retry(),
+            rate_limit: self.policy.rate_limit,
+            max_in_flight: self.policy.max_in_flight,
+            signing: self.policy.signing(),
+            metadata: pair::map(self.metadata),
+        })
+    }
+}
+
+impl Update {
+    fn into_change(self) -> Result<UpdateEndpoint, Failure> {
+        let clear = Clear { fields: &self.clear };
+        let policy = self.policy;
+        let change = UpdateEndpoint {
+            url: self.url.into(),
+            name: clear.or_set(Clearable::Name, self.name)?,
+            description: clear.or_set(Clearable::Description, self.description)?,
+            headers: clear.or_set(Clearable::Headers, pair::changes(self.header, self.remove_header))?,
+            metadata: clear
+                .or_set(Clearable::Metadata, pair::changes(self.metadata, self.remove_metadata))?,
+            timeout_ms: clear.or_set(Clearable::TimeoutMs, policy.timeout_ms)?,
+            retry: clear.or_set(Clearable::Retry, policy.retry())?,
+            rate_limit: clear.or_set(Clearable::RateLimit, policy.rate_limit)?,
+            max_in_flight: clear.or_set(Clearable::MaxInFlight, policy.max_in_flight)?,
+            signing: clear.or_set(Clearable::Signing, policy.signing())?,
+        };
+        if change == UpdateEndpoint::default() {
+            return Err(nothing_to_change());
+        }
+        Ok(change)
+    }
+}
+
+/// Whether it gets events.
+fn state(endpoint: &Endpoint) -> Cell {
+    match (endpoint.disabled_reason, endpoint.disabled, endpoint.paused) {
+        (Some(DisabledReason::Gone), _, _) => Cell::toned("gone", Tone::Bad),
+        (Some(DisabledReason::Manual), _, _) | (None, true, _) => Cell::toned("disabled", Tone::Bad),
+        (None, false, true) => Cell::toned("paused", Tone::Waiting),
+        (None, false, false) => Cell::toned("active", Tone::Good),
+    }
+}
+
+/// Writes an endpoint, with its secret if it was just made.
+pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> {
+    output.show(endpoint, |view| {
+        let origins = &endpoint.policy_origins;
+        let listed = |names: Vec<String>| Some(names.join(", ")).filter(|text| !text.is_empty());
+        let entries = endpoint.metadata.iter().map(|(key, value)| format!("{key}={value}"));
+        let mut rows = vec![
+            ("id", Cell::new(&endpoint.id)),
+            ("url", Cell::new(&endpoint.url)),
+            ("state", state(endpoint)),
+        ];
+        rows.extend(endpoint.secret.as_ref().map(|secret| ("secret", Cell::new(secret))));
+        rows.extend(endpoint.name.as_ref().map(|name| ("name", Cell::new(name))));
+        rows.extend(endpoint.description.as_ref().map(|text| ("description", Cell::new(text))));
+        rows.extend(listed(endpoint.header_names.clone()).map(|names| ("headers", Cell::new(names))));
+        rows.extend(listed(entries.collect()).map(|entries| ("metadata", Cell::new(entries))));
+        rows.extend([
+            ("timeout", policy::timeout(endpoint.timeout_ms, origins)),
+            ("retry", policy::retry(&endpoint.retry, origins)),
+            ("rate limit", policy::rate_limit(endpoint.rate_limit, origins)),
+            ("in flight", policy::max_in_flight(endpoint.max_in_flight, origins)),
+            ("signing", policy::signing(&endpoint.signing, origins)),
+            ("created", Cell::exact_time(&endpoint.created_at, view)),
+            ("updated", Cell::exact_time(&endpoint.updated_at, view)),
+        ]);
+        view.details(rows)
+    })
+}

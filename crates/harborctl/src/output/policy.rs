@@ -1,0 +1,94 @@
+//! Policies for people: the value in force, and where it came from unless it is built in.
+
+use harbor_wire::policy::{
+    ClientErrors, PolicyOrigin, PolicyOrigins, RateLimit, RetrySettings, RetryStrategy, Signing,
+};
+
+use crate::args::word;
+use crate::output::table::Cell;
+
+/// The time for one attempt.
+pub(crate) fn timeout(timeout_ms: u64, origins: &PolicyOrigins) -> Cell {
+    with_origin(format!("{timeout_ms} ms"), "timeout_ms", origins)
+}
+
+/// When to try again.
+pub(crate) fn retry(retry: &RetrySettings, origins: &PolicyOrigins) -> Cell {
+    let part = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} {value}"));
+    let strategy = retry.strategy.unwrap_or(RetryStrategy::Schedule);
+    let waits = retry.schedule.as_ref().map(|waits| waits.join(", ")).filter(|waits| !waits.is_empty());
+    let client_errors = match retry.client_errors {
+        None | Some(ClientErrors::Retries(0)) => None,
+        Some(ClientErrors::Retries(retries)) => Some(format!("client errors {retries} times")),
+        Some(ClientErrors::All(_)) => Some("client errors too".to_owned()),
+    };
+    let parts = [
+        retry.max_attempts.map(|attempts| format!("{attempts} attempts")),
+        Some(waits.unwrap_or_else(|| word::print(&strategy))),
+        part("base", &retry.base),
+        retry.factor.map(|factor| format!("factor {factor}")),
+        part("increment", &retry.increment),
+        part("delay", &retry.delay),
+        retry.jitter.map(|jitter| format!("±{} %", (jitter * 100.0).round())),
+        part("at most", &retry.max_delay),
+        client_errors,
+    ];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    with_origin(text, "retry.", origins)
+}
+
+/// The most requests per second.
+pub(crate) fn rate_limit(limit: Option<RateLimit>, origins: &PolicyOrigins) -> Cell {
+    let text = match limit {
+        None => "none".to_owned(),
+        Some(RateLimit { per_second, burst: None }) => format!("{per_second}/s"),
+        Some(RateLimit { per_second, burst: Some(burst) }) => format!("{per_second}/s, bursts of {burst}"),
+    };
+    with_origin(text, "rate_limit", origins)
+}
+
+/// The most requests in flight.
+pub(crate) fn max_in_flight(max: u32, origins: &PolicyOrigins) -> Cell {
+    with_origin(max.to_string(), "max_in_flight", origins)
+}
+
+/// Which signatures requests carry.
+pub(crate) fn signing(signing: &Signing, origins: &PolicyOrigins) -> Cell {
+    let schemes: Vec<String> = signing.schemes.iter().map(word::print).collect();
+    with_origin(schemes.join(", "), "signing", origins)
+}
+
+/// Adds where the fields came from whose path begins so.
+fn with_origin(text: String, path: &str, origins: &PolicyOrigins) -> Cell {
+    let mut set: Vec<String> = origins
+        .iter()
+        .filter(|(field, origin)| field.starts_with(path) && **origin != PolicyOrigin::Default)
+        .map(|(_, origin)| word::print(origin))
+        .collect();
+    set.sort();
+    set.dedup();
+    if set.is_empty() { Cell::new(text) } else { Cell::new(format!("{text} (set by {})", set.join(", "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_built_in_says_who_set_it() {
+        let origins = PolicyOrigins::from([
+            ("retry.max_attempts".to_owned(), PolicyOrigin::Endpoint),
+            ("retry.schedule".to_owned(), PolicyOrigin::Tenant),
+            ("timeout_ms".to_owned(), PolicyOrigin::Default),
+        ]);
+        let settings = RetrySettings {
+            max_attempts: Some(3),
+            schedule: Some(vec!["1s".to_owned(), "5s".to_owned()]),
+            jitter: Some(0.1),
+            ..RetrySettings::default()
+        };
+        let expected = "3 attempts; 1s, 5s; ±10 % (set by endpoint, tenant)";
+        assert_eq!(retry(&settings, &origins), Cell::new(expected));
+        assert_eq!(timeout(30_000, &origins), Cell::new("30000 ms"));
+    }
+}

@@ -1,0 +1,164 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::run::User;
+use crate::server::{Asked, Server};
+
+const PUBLISHED: &str = r#"{"event_id":"evt_1","fanout_count":1,"duplicate":false}"#;
+
+/// A delivery with as many attempts as `answers`, the last of which decides its status.
+fn delivery(status: &str, answers: &[u16]) -> String {
+    let attempt = |(index, answer): (usize, &u16)| {
+        let class = if *answer < 400 { "null" } else { "\"http_5xx\"" };
+        let error = if *answer < 400 { "null".to_owned() } else { format!("\"the answer was {answer}\"") };
+        format!(
+            r#"{{"id":"att_{index}","number":{number},"started_at":"2020-01-31T12:00:00.000Z","latency_ms":20,
+            "http_status":{answer},"error_class":{class},"error":{error},"response_body":"sorry","response_headers":{{}},
+            "remote_address":"127.0.0.1:8081"}}"#,
+            number = index + 1
+        )
+    };
+    let attempts: Vec<String> = answers.iter().enumerate().map(attempt).collect();
+    let cause = if status == "dead" { "\"attempts_exhausted\"" } else { "null" };
+    format!(
+        r#"{{"id":"dlv_1","event_id":"evt_1","endpoint_id":"ep_1","event_type":"quick.test","status":"{status}",
+        "attempt_count":{count},"next_attempt_at":null,"created_at":"2020-01-31T12:00:00.000Z",
+        "updated_at":"2020-01-31T12:00:00.000Z","delivered_at":null,"replay_of":null,"cause":{cause},
+        "attempts":[{attempts}]}}"#,
+        count = answers.len(),
+        attempts = attempts.join(",")
+    )
+}
+
+/// Publishes, then shows the delivery fail once before it ends as `last`.
+fn retrying(last: &'static str, answers: &'static [u16]) -> Server {
+    let looks = AtomicUsize::new(0);
+    Server::start(move |asked: &Asked| {
+        if asked.line.starts_with("POST ") {
+            return (200, PUBLISHED.to_owned());
+        }
+        let first = looks.fetch_add(1, Ordering::SeqCst) == 0;
+        let one = if first { delivery("failed", &answers[..1]) } else { delivery(last, answers) };
+        (200, format!(r#"{{"data":[{one}],"next_cursor":null}}"#))
+    })
+}
+
+#[test]
+fn test_waits_until_the_event_has_arrived() {
+    let server = retrying("delivered", &[500, 200]);
+    let ran = User::of(&server.url).run(&["quick", "test"]).code(0);
+    assert_eq!(
+        ran.stdout,
+        "published  evt_1\n\
+         fan-out    1\n\
+         \n\
+         delivery  dlv_1\n\
+         status    delivered\n\
+         event     evt_1 (quick.test)\n\
+         endpoint  ep_1\n\
+         created   2020-01-31 12:00:00 UTC\n\
+         \n\
+         ATTEMPT  STARTED     ANSWER  TOOK   ERROR               ADDRESS\n\
+         #1       2020-01-31  500     20 ms  the answer was 500  127.0.0.1:8081\n\
+         #2       2020-01-31  200     20 ms  -                   127.0.0.1:8081\n"
+    );
+    let looks = server.lines().iter().filter(|line| line.starts_with("GET ")).count();
+    assert_eq!(looks, 2);
+    assert!(server.asked()[0].body.starts_with(r#"{"event_type":"quick.test","payload":{"message":"Hello"#));
+}
+
+#[test]
+fn test_exits_with_1_when_it_does_not_arrive() {
+    let server = retrying("dead", &[500, 503]);
+    let ran = User::of(&server.url).run(&["quick", "test", "--output", "json"]).code(1);
+    assert_eq!(ran.json()["deliveries"][0]["cause"], "attempts_exhausted");
+    assert_eq!(ran.stderr, "error: 1 of 1 deliveries failed\n");
+    let server = retrying("dead", &[500, 503]);
+    let ran = User::of(&server.url).run(&["quick", "test"]).code(1);
+    assert!(ran.stdout.ends_with("\nlast answer: sorry\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn waiting_ends() {
+    let server = retrying("failed", &[500]);
+    let words = ["delivery", "status", "evt_1", "--wait", "100ms", "--output", "json"];
+    let ran = User::of(&server.url).run(&words).code(1);
+    assert_eq!(ran.stderr, "error: 1 of 1 deliveries are not final after 100ms\n");
+    assert_eq!(ran.json()["data"][0]["status"], "failed");
+}
+
+#[test]
+fn test_says_why_nobody_got_it() {
+    let server = Server::start(|asked| {
+        let event = r#"{"id":"evt_1","event_type":"quick.test","payload":1,"created_at":"2026-01-31T12:00:00.000Z",
+            "occurred_at":null,"deliver_at":null,"ordering_key":null,"idempotency_key":null,"metadata":{},
+            "trace_id":"4bf9","fanout_count":0,
+            "fanout":{"count":0,"skipped_endpoint_ids":[],"reason":"no_subscription"}}"#;
+        let body = match asked.line.as_str() {
+            "POST /v1/events:publish" => r#"{"event_id":"evt_1","fanout_count":0,"duplicate":false}"#,
+            "GET /v1/events/evt_1" => event,
+            _ => r#"{"data":[],"next_cursor":null}"#,
+        };
+        (200, body.to_owned())
+    });
+    let ran = User::of(&server.url).run(&["quick", "test"]).code(1);
+    assert!(ran.stderr.contains("nobody subscribed") && ran.stderr.contains("quick setup"), "{}", ran.stderr);
+}
+
+fn endpoint(url: &str) -> String {
+    format!(
+        r#"{{"id":"ep_1","url":"{url}","secret":"whsec_c2VjcmV0","name":null,"description":null,"paused":false,
+        "disabled":false,"disabled_reason":null,"header_names":[],"timeout_ms":30000,
+        "retry":{{"max_attempts":5,"strategy":"schedule","schedule":["1s","5s"],"jitter":0.1}},"rate_limit":null,
+        "max_in_flight":32,"signing":{{"schemes":["standard"]}},
+        "policy_origins":{{"timeout_ms":"default","retry.schedule":"tenant"}},"metadata":{{}},
+        "created_at":"2020-01-31T12:00:00.000Z","updated_at":"2020-01-31T12:00:00.000Z"}}"#
+    )
+}
+
+#[test]
+fn setup_makes_a_subscribed_endpoint_and_says_what_is_next() {
+    let server = Server::start(|asked| match asked.line.as_str() {
+        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/")),
+        _ => (200, r#"{"data":[],"next_cursor":null}"#.to_owned()),
+    });
+    let ran = User::of(&server.url).run(&["quick", "setup"]).code(0);
+    assert!(ran.stdout.contains("harborhook receiver --secret 'whsec_c2VjcmV0'"), "{}", ran.stdout);
+    assert_eq!(
+        server.asked()[1].body,
+        r#"{"url":"http://127.0.0.1:8081/","name":"quick setup","event_types":["*"]}"#
+    );
+}
+
+#[test]
+fn setup_makes_no_second_endpoint_by_accident() {
+    let server = Server::start(|asked| match asked.line.as_str() {
+        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/")),
+        _ => (200, format!(r#"{{"data":[{}],"next_cursor":null}}"#, endpoint("http://127.0.0.1:8081/"))),
+    });
+    let user = User::of(&server.url);
+    let ran = user.run(&["quick", "setup"]).code(1);
+    assert!(ran.stderr.contains("rotate-secret ep_1"), "{}", ran.stderr);
+    assert!(!server.lines().contains(&"POST /v1/endpoints".to_owned()));
+    user.run(&["quick", "setup", "--another"]).code(0);
+    assert!(server.lines().contains(&"POST /v1/endpoints".to_owned()));
+}
+
+#[test]
+fn an_endpoint_shows_its_policy_and_who_set_it() {
+    let server = Server::always(200, &endpoint("https://example.com/"));
+    let ran = User::of(&server.url).run(&["endpoint", "get", "ep_1"]).code(0);
+    assert_eq!(
+        ran.stdout,
+        "id          ep_1\n\
+         url         https://example.com/\n\
+         state       active\n\
+         secret      whsec_c2VjcmV0\n\
+         timeout     30000 ms\n\
+         retry       5 attempts; 1s, 5s; ±10 % (set by tenant)\n\
+         rate limit  none\n\
+         in flight   32\n\
+         signing     standard\n\
+         created     2020-01-31 12:00:00 UTC\n\
+         updated     2020-01-31 12:00:00 UTC\n"
+    );
+}
