@@ -1,0 +1,157 @@
+//! What the receiver knows about the deliveries that reached it.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::histogram::{Histogram, Percentiles};
+
+/// The deliveries of one measurement.
+pub(crate) struct Arrivals {
+    since_us: u64,
+    /// The keys of the events that arrived, for each endpoint.
+    seen: Vec<HashSet<u64>>,
+    latency: Histogram,
+    arrived: u64,
+    duplicates: u64,
+    last_us: u64,
+    unreadable: u64,
+    signatures: Signatures,
+}
+
+/// How many signatures were checked and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Signatures {
+    pub(crate) checked: u64,
+    pub(crate) wrong: u64,
+}
+
+/// The answer to `GET /stats`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Stats {
+    /// Deliveries that arrived for the first time: one per event and endpoint.
+    pub(crate) distinct: u64,
+    /// Deliveries that had arrived before.
+    pub(crate) duplicates: u64,
+    /// Requests that were no delivery of ours: no id, an unknown endpoint or another payload.
+    pub(crate) unreadable: u64,
+    /// From when the publish request was due to the first arrival.
+    pub(crate) latency: Percentiles,
+    /// When the last first arrival came.
+    pub(crate) last_us: u64,
+    pub(crate) signatures: Signatures,
+}
+
+impl Arrivals {
+    /// Starts to count what was due at or after a time; later arrivals of earlier events are not looked at.
+    pub(crate) fn new(endpoints: usize, since_us: u64) -> Self {
+        Self {
+            since_us,
+            seen: vec![HashSet::new(); endpoints],
+            latency: Histogram::new(),
+            arrived: 0,
+            duplicates: 0,
+            last_us: since_us,
+            unreadable: 0,
+            signatures: Signatures::default(),
+        }
+    }
+
+    /// Forgets everything and counts what is due at or after a time.
+    pub(crate) fn reset(&mut self, since_us: u64) {
+        *self = Self::new(self.seen.len(), since_us);
+    }
+
+    /// Counts a delivery and returns its number, from 1; `None` for what is not counted.
+    pub(crate) fn record(&mut self, endpoint: usize, event: u64, due_us: u64, now_us: u64) -> Option<u64> {
+        let Some(seen) = self.seen.get_mut(endpoint) else {
+            self.unreadable += 1;
+            return None;
+        };
+        if due_us < self.since_us {
+            return None;
+        }
+        self.arrived += 1;
+        if seen.insert(event) {
+            self.latency.record(now_us.saturating_sub(due_us));
+            self.last_us = self.last_us.max(now_us);
+        } else {
+            self.duplicates += 1;
+        }
+        Some(self.arrived)
+    }
+
+    /// Counts a request that was no delivery of ours.
+    pub(crate) fn record_unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+
+    /// Counts a signature that was checked.
+    pub(crate) fn record_signature(&mut self, is_right: bool) {
+        self.signatures.checked += 1;
+        self.signatures.wrong += u64::from(!is_right);
+    }
+
+    /// Counts the deliveries of these events that did not arrive, over all endpoints.
+    pub(crate) fn missing(&self, events: &[u64]) -> usize {
+        self.seen.iter().map(|seen| events.iter().filter(|event| !seen.contains(event)).count()).sum()
+    }
+
+    /// Summarises.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            distinct: self.seen.iter().map(|seen| seen.len() as u64).sum(),
+            duplicates: self.duplicates,
+            unreadable: self.unreadable,
+            latency: self.latency.percentiles(),
+            last_us: self.last_us,
+            signatures: self.signatures,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_counts_once_for_each_endpoint() {
+        let mut arrivals = Arrivals::new(2, 0);
+        arrivals.record(0, 7, 100, 150);
+        arrivals.record(1, 7, 100, 160);
+        arrivals.record(0, 7, 100, 990);
+
+        let stats = arrivals.stats();
+        assert_eq!((stats.distinct, stats.duplicates), (2, 1));
+        assert_eq!(stats.latency.max_ms, 0.06, "a duplicate has no latency");
+        assert_eq!(stats.last_us, 160, "a duplicate does not prolong the run");
+    }
+
+    #[test]
+    fn what_never_came_is_missing_at_each_endpoint() {
+        let mut arrivals = Arrivals::new(2, 0);
+        arrivals.record(0, 1, 0, 0);
+        arrivals.record(0, 2, 0, 0);
+        arrivals.record(1, 1, 0, 0);
+        assert_eq!(arrivals.missing(&[1]), 0);
+        assert_eq!(arrivals.missing(&[1, 2]), 1);
+        assert_eq!(arrivals.missing(&[1, 2, 3]), 3);
+    }
+
+    #[test]
+    fn a_late_arrival_of_the_warm_up_is_not_counted() {
+        let mut arrivals = Arrivals::new(1, 0);
+        arrivals.record(0, 1, 100, 150);
+        arrivals.reset(200);
+        assert_eq!(arrivals.record(0, 1, 100, 250), None);
+        assert_eq!(arrivals.record(0, 2, 200, 250), Some(1));
+        assert_eq!(arrivals.stats().distinct, 1);
+    }
+
+    #[test]
+    fn an_unknown_endpoint_is_unreadable() {
+        let mut arrivals = Arrivals::new(1, 0);
+        assert_eq!(arrivals.record(1, 7, 0, 0), None);
+        assert_eq!(arrivals.stats().unreadable, 1);
+    }
+}

@@ -1,0 +1,118 @@
+//! The figures that have targets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::measurement::Measurement;
+use crate::settings::Target;
+
+/// A number that a measurement comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Events acknowledged in a second.
+    EventsPerSecond,
+    /// Deliveries that arrived for the first time, in a second.
+    DeliveriesPerSecond,
+    /// Processor seconds of the server for 1,000 deliveries, or 1,000 events where nothing is delivered.
+    #[serde(rename = "server_cpu_seconds_per_1000")]
+    ServerCpuSecondsPer1000,
+    /// Half of the answers came within this time.
+    AckP50Ms,
+    /// 99 % of the answers came within this time.
+    AckP99Ms,
+    /// Half of the deliveries arrived within this time.
+    EndToEndP50Ms,
+    /// 99 % of the deliveries arrived within this time.
+    EndToEndP99Ms,
+    /// The most memory that the server ever held.
+    ServerMemoryMib,
+    /// From the start of an empty instance to its being ready.
+    ReadySeconds,
+}
+
+/// How a figure compares with its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// The stretch.
+    Goal,
+    /// The promise of the first version.
+    First,
+    /// Neither.
+    Neither,
+}
+
+impl Figure {
+    /// Returns what a table calls it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::EventsPerSecond => "events acknowledged /s",
+            Self::DeliveriesPerSecond => "deliveries /s",
+            Self::ServerCpuSecondsPer1000 => "server CPU s per 1,000",
+            Self::AckP50Ms => "ack p50, ms",
+            Self::AckP99Ms => "ack p99, ms",
+            Self::EndToEndP50Ms => "end to end p50, ms",
+            Self::EndToEndP99Ms => "end to end p99, ms",
+            Self::ServerMemoryMib => "server memory, peak MiB",
+            Self::ReadySeconds => "empty instance ready, s",
+        }
+    }
+
+    /// Returns its value in a measurement; `None` where it was not measured.
+    pub(crate) fn of(self, measured: &Measurement) -> Option<f64> {
+        match self {
+            Self::EventsPerSecond => Some(measured.events_per_second),
+            Self::DeliveriesPerSecond => Some(measured.deliveries_per_second),
+            Self::ServerCpuSecondsPer1000 => Some(measured.server_cpu_seconds_per_1000),
+            Self::AckP50Ms => Some(measured.ack.p50_ms),
+            Self::AckP99Ms => Some(measured.ack.p99_ms),
+            Self::EndToEndP50Ms => Some(measured.end_to_end.p50_ms),
+            Self::EndToEndP99Ms => Some(measured.end_to_end.p99_ms),
+            Self::ServerMemoryMib => Some(measured.server.memory_peak_mib),
+            Self::ReadySeconds => measured.ready_seconds,
+        }
+    }
+
+    /// Compares a value with its target.
+    pub(crate) fn judge(self, value: f64, target: Target) -> Reached {
+        let reaches = |wanted: f64| if self.is_better_high() { value >= wanted } else { value <= wanted };
+        if reaches(target.goal) {
+            Reached::Goal
+        } else if reaches(target.first) {
+            Reached::First
+        } else {
+            Reached::Neither
+        }
+    }
+
+    fn is_better_high(self) -> bool {
+        match self {
+            Self::EventsPerSecond | Self::DeliveriesPerSecond => true,
+            Self::ServerCpuSecondsPer1000
+            | Self::AckP50Ms
+            | Self::AckP99Ms
+            | Self::EndToEndP50Ms
+            | Self::EndToEndP99Ms
+            | Self::ServerMemoryMib
+            | Self::ReadySeconds => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_should_be_high_and_a_time_low() {
+        let check = |figure: Figure, value, first, goal, expected| {
+            assert_eq!(figure.judge(value, Target { first, goal }), expected, "{figure:?} {value}");
+        };
+        check(Figure::DeliveriesPerSecond, 20_000.0, 8_000.0, 20_000.0, Reached::Goal);
+        check(Figure::DeliveriesPerSecond, 8_000.0, 8_000.0, 20_000.0, Reached::First);
+        check(Figure::DeliveriesPerSecond, 7_999.0, 8_000.0, 20_000.0, Reached::Neither);
+        check(Figure::AckP99Ms, 10.0, 25.0, 10.0, Reached::Goal);
+        check(Figure::AckP99Ms, 24.0, 25.0, 10.0, Reached::First);
+        check(Figure::AckP99Ms, 26.0, 25.0, 10.0, Reached::Neither);
+    }
+}

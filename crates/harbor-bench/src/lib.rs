@@ -1,0 +1,43 @@
+//! The benchmark program: starts server, load and receiver as processes of their own on one machine
+//! and prints what they did.
+//!
+//! Start reading at [`measure`](measure::measure), the steps of one run.
+//! The [`load`] and the [`receiver`] run in this same program under subcommands of their own.
+//! Nothing here knows how the server works: it is driven by its command line, its API and its metrics.
+
+// What is run.
+pub mod bench;
+pub mod duration;
+pub mod settings;
+
+// One run.
+pub mod measure;
+pub mod measurement;
+pub mod server;
+mod stage;
+
+// The load.
+pub mod load;
+mod payload;
+mod schedule;
+
+// The receiver.
+mod arrivals;
+mod event_key;
+pub mod receiver;
+
+// What is read and how it is shown.
+pub mod figure;
+pub mod histogram;
+pub mod machine;
+mod metrics;
+pub mod probe;
+pub mod report;
+pub mod usage;
+
+// Homes of effects.
+mod child;
+mod clock;
+mod connection;
+mod control;
+mod process;

@@ -1,0 +1,125 @@
+//! The payload of an event: JSON that carries the time when its publish request was due.
+
+use bytes::Bytes;
+
+/// The smallest payload: room for the time and an empty filling.
+pub(crate) const PAYLOAD_BYTES_MIN: usize = HEAD.len() + STAMP_DIGITS + FILLING.len() + END.len();
+
+/// Where the time stands: at the start, so that the receiver finds it without parsing.
+const HEAD: &str = r#"{"due_us":""#;
+/// A fixed width, so that stamping a template moves nothing; a string, since JSON numbers have no leading zeros.
+const STAMP_DIGITS: usize = 20;
+const LINES: &str = r#"","lines":["#;
+const FILLING: &str = r#"","filling":""#;
+const END: &str = r#""}"#;
+/// One of many small objects, as real events have them: one long string would be cheaper to check.
+const LINE: &str = r#"{"sku":"HB-2041","quantity":3,"price":"19.90","gift":false}"#;
+
+/// The body of a publish request, made once and stamped with a new time for every request.
+pub(crate) struct Body {
+    template: Vec<u8>,
+    stamps: Vec<usize>,
+}
+
+impl Body {
+    /// Makes the body of `events:publish` with one event.
+    pub(crate) fn of_one(event_type: &str, payload_bytes: usize) -> Self {
+        Self::find_stamps(event(event_type, payload_bytes))
+    }
+
+    /// Makes the body of `events:batchPublish` with so many events.
+    pub(crate) fn of_batch(event_type: &str, payload_bytes: usize, events: usize) -> Self {
+        let events = vec![event(event_type, payload_bytes); events];
+        Self::find_stamps(format!(r#"{{"events":[{}]}}"#, events.join(",")))
+    }
+
+    /// Returns the body with the given time in every payload.
+    pub(crate) fn stamped(&self, due_us: u64) -> Bytes {
+        let mut body = self.template.clone();
+        let stamp = stamp(due_us);
+        for at in &self.stamps {
+            body[*at..at + STAMP_DIGITS].copy_from_slice(stamp.as_bytes());
+        }
+        Bytes::from(body)
+    }
+
+    fn find_stamps(template: String) -> Self {
+        let stamps = template.match_indices(HEAD).map(|(at, head)| at + head.len()).collect();
+        Self { template: template.into_bytes(), stamps }
+    }
+}
+
+/// Reads the time out of a payload; `None` if it is not one of ours, byte for byte.
+pub(crate) fn due_us(payload: &[u8]) -> Option<u64> {
+    let stamp = payload.strip_prefix(HEAD.as_bytes())?.get(..STAMP_DIGITS)?;
+    std::str::from_utf8(stamp).ok()?.parse().ok()
+}
+
+fn stamp(due_us: u64) -> String {
+    format!("{due_us:0STAMP_DIGITS$}")
+}
+
+fn event(event_type: &str, payload_bytes: usize) -> String {
+    format!(r#"{{"event_type":"{event_type}","payload":{}}}"#, payload(payload_bytes))
+}
+
+/// Makes a payload of exactly so many bytes.
+fn payload(bytes: usize) -> String {
+    assert!(bytes >= PAYLOAD_BYTES_MIN, "a payload has at least {PAYLOAD_BYTES_MIN} bytes, not {bytes}");
+
+    let mut payload = format!("{HEAD}{}", stamp(0));
+    let lines_room = bytes.saturating_sub(PAYLOAD_BYTES_MIN + LINES.len());
+    let lines = vec![LINE; lines_room / (LINE.len() + 1)];
+    if lines.is_empty() {
+        payload.push_str(FILLING);
+    } else {
+        payload.push_str(LINES);
+        payload.push_str(&lines.join(","));
+        payload.push(']');
+        // The quote that ends the time was written before the lines.
+        payload.push_str(&FILLING[1..]);
+    }
+    let filling = bytes - payload.len() - END.len();
+    payload.push_str(&"x".repeat(filling));
+    payload.push_str(END);
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_json_of_exactly_its_size() {
+        for bytes in PAYLOAD_BYTES_MIN..600 {
+            let payload = payload(bytes);
+            assert_eq!(payload.len(), bytes);
+            serde_json::from_str::<serde_json::Value>(&payload).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_event_of_a_batch_carries_the_time() {
+        let body = Body::of_batch("bench.event", 512, 3).stamped(1_234_567);
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let events = body["events"].as_array().unwrap();
+        assert_eq!(events.len(), 3);
+        for event in events {
+            assert_eq!(event["event_type"], "bench.event");
+            assert_eq!(event["payload"]["due_us"], "00000000000001234567");
+        }
+    }
+
+    #[test]
+    fn the_receiver_reads_the_time_back() {
+        let sent = payload(512).replace(&stamp(0), &stamp(u64::MAX));
+        assert_eq!(due_us(sent.as_bytes()), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_foreign_payload_has_no_time() {
+        for foreign in [&b""[..], b"{}", br#"{"due_us":"12"}"#, br#"{ "due_us":"00000000000001234567"}"#] {
+            assert_eq!(due_us(foreign), None);
+        }
+    }
+}
