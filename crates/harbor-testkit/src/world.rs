@@ -1,0 +1,256 @@
+//! A whole instance in a test: the real store, publisher and worker around a clock that the test moves.
+
+mod endpoint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use harbor_deliver::worker::{self, Worker};
+use harbor_ingest::publish::{self, PublishReceipt, PublishRefusal, Publisher};
+use harbor_ingest::request::PublishRequest;
+use harbor_model::address::AddressPolicy;
+use harbor_model::chance::{Rng, SeededRng};
+use harbor_model::delivery::{Delivery, DeliveryWithAttempts};
+use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId};
+use harbor_model::port::deliveries::Deliveries;
+use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, History};
+use harbor_model::port::observer::NoObserver;
+use harbor_model::port::page::PageAsk;
+use harbor_model::port::registry::{Change, Endpoints, Tenants};
+use harbor_model::port::upkeep::Upkeep;
+use harbor_model::tenant::{Tenant, TenantPolicy};
+use harbor_model::time::{Clock, Timestamp};
+use harbor_store::directory::InstanceLayer;
+use harbor_store::{MasterKey, SqliteStore};
+
+use crate::clock::ManualClock;
+use crate::receivers::{Received, ScriptedReceivers};
+use crate::world::endpoint::EndpointPlan;
+
+pub use crate::world::endpoint::SECRET;
+
+/// When every world begins.
+pub const WORLD_BEGINS: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
+
+/// The most items that a test reads of one list.
+const ALL: PageAsk = PageAsk { limit: 500, after: None };
+
+/// A whole instance in a test, with one tenant.
+pub struct World {
+    /// The time, moved by the test.
+    pub clock: Arc<ManualClock>,
+    /// What endpoints answer, and what they got.
+    pub receivers: Arc<ScriptedReceivers>,
+    /// The store.
+    pub store: Arc<SqliteStore>,
+    /// The publisher.
+    pub publisher: Publisher,
+    /// The worker.
+    pub worker: Worker,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Chance, from a seed.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// An endpoint of a world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shop {
+    /// Names it.
+    pub id: EndpointId,
+    /// The path of its URL, which tells its receiver from others.
+    pub path: String,
+}
+
+impl World {
+    /// A world with one tenant and no endpoint.
+    pub async fn new() -> Self {
+        Self::from_seed(1).await
+    }
+
+    /// A world whose ids and jitter come from `seed`.
+    pub async fn from_seed(seed: u64) -> Self {
+        let clock = Arc::new(ManualClock::new(WORLD_BEGINS));
+        let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
+        let store = open_store(&clock, &rng).await;
+        let receivers = Arc::new(ScriptedReceivers::new(clock.clone()));
+        let worker = start_worker(&store, &clock, &rng, &receivers);
+        let deps = publish::Deps {
+            intake: store.clone(),
+            directory: store.clone(),
+            handoff: Arc::new(worker.clone()),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            observer: Arc::new(NoObserver),
+        };
+        let publisher = Publisher::new(deps, harbor_ingest::request::Settings::default());
+        let tenant = create_tenant(&store, "tn_world").await;
+        Self { clock, receivers, store, publisher, worker, tenant, rng }
+    }
+
+    /// Plans an endpoint of the world's tenant that wants every event; `.await` makes it.
+    pub fn endpoint(&self) -> EndpointPlan<'_> {
+        EndpointPlan::new(self)
+    }
+
+    /// Publishes an event of this type.
+    pub async fn publish(&self, event_type: &str) -> EventId {
+        let request = PublishRequest {
+            event_type: event_type.to_owned(),
+            payload: Bytes::from_static(br#"{"amount": 1.10}"#),
+            ..PublishRequest::default()
+        };
+        self.try_publish(request).await.expect("the event is valid").event_id
+    }
+
+    /// Publishes what the test wrote.
+    pub async fn try_publish(&self, request: PublishRequest) -> Result<PublishReceipt, PublishRefusal> {
+        self.publisher.publish(&self.tenant, request).await
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Lets everything happen that is due now; time stands still.
+    pub async fn settle(&self) {
+        loop {
+            let taken = self.worker.refill().await.expect("the store answers");
+            self.worker.idle().await;
+            if taken == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Lets everything happen, moving the clock to each next due time, until nothing is due any more.
+    pub async fn run_until_idle(&self) {
+        loop {
+            self.settle().await;
+            let backlog = self.store.backlog(self.clock.now()).await.expect("the store answers");
+            let Some(next) = backlog.next_due_at else { return };
+            self.clock.advance_to(next);
+        }
+    }
+
+    /// Moves the clock on, letting everything happen that becomes due on the way.
+    pub async fn advance(&self, step: Duration) {
+        let end = self.clock.now() + step;
+        loop {
+            self.settle().await;
+            let backlog = self.store.backlog(self.clock.now()).await.expect("the store answers");
+            match backlog.next_due_at {
+                Some(next) if next <= end => self.clock.advance_to(next),
+                Some(_) | None => break,
+            }
+        }
+        self.clock.advance_to(end);
+        self.settle().await;
+    }
+
+    /// Ends open deliveries whose endpoint is deleted or disabled.
+    pub async fn upkeep(&self) {
+        while self.store.end_orphans(self.clock.now(), 100).await.expect("the store answers") > 0 {}
+    }
+
+    /// What became of every delivery to an endpoint, oldest first: each attempt's status or error, then
+    /// where the delivery stands.
+    pub async fn history(&self, shop: &Shop) -> Vec<String> {
+        let mut told = Vec::new();
+        for delivery in self.deliveries(shop).await {
+            let DeliveryWithAttempts { delivery, attempts } = self.delivery(delivery.id).await;
+            for attempt in attempts {
+                let status = attempt.http_status.map(|status| status.to_string());
+                let class = attempt.error_class.map(|class| class.to_string());
+                told.push(status.or(class).unwrap_or_default());
+            }
+            told.push(delivery.status.to_string());
+        }
+        told
+    }
+
+    /// Every delivery to an endpoint, oldest first.
+    pub async fn deliveries(&self, shop: &Shop) -> Vec<Delivery> {
+        let filter = DeliveryFilter { endpoint_id: Some(shop.id), ..DeliveryFilter::default() };
+        let page = self.store.deliveries(&self.tenant, filter, ALL).await.expect("the store answers");
+        assert_eq!(page.next, None, "a test reads one page");
+        page.items.into_iter().rev().collect()
+    }
+
+    /// One delivery with its attempts.
+    pub async fn delivery(&self, id: DeliveryId) -> DeliveryWithAttempts {
+        let found = self.store.find_delivery(&self.tenant, id).await.expect("the store answers");
+        found.expect("the delivery exists")
+    }
+
+    /// The dead letters that match, newest first.
+    pub async fn dead_letters(&self, filter: DeadLetterFilter) -> Vec<Delivery> {
+        self.store.dead_letters(&self.tenant, filter, ALL).await.expect("the store answers").items
+    }
+
+    /// Every request that an endpoint got, in order.
+    pub fn received(&self, shop: &Shop) -> Vec<Received> {
+        self.receivers.received(&shop.path)
+    }
+
+    /// Changes an endpoint.
+    pub async fn change(&self, shop: &Shop, change: impl FnOnce(&mut harbor_model::endpoint::Endpoint)) {
+        let found = self.store.find_endpoint(&self.tenant, shop.id).await.expect("the store answers");
+        let mut endpoint = found.expect("the endpoint exists");
+        change(&mut endpoint);
+        let changed = self.store.update_endpoint(endpoint).await.expect("the store answers");
+        assert!(matches!(changed, Change::Done(_)), "{changed:?}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let held = self.worker.held();
+            assert_eq!(held.items, 0, "the worker still holds deliveries at the end of the test");
+        }
+    }
+}
+
+async fn open_store(clock: &Arc<ManualClock>, rng: &Arc<dyn Rng>) -> Arc<SqliteStore> {
+    let addresses = AddressPolicy { http: true, loopback: true, ..AddressPolicy::default() };
+    let instance = InstanceLayer { addresses, ..InstanceLayer::default() };
+    let settings = harbor_store::Settings { instance, ..harbor_store::Settings::in_memory() };
+    let master = MasterKey::generate(&**rng);
+    SqliteStore::open(settings, master, clock.clone(), rng.clone(), Arc::new(NoObserver))
+        .expect("memory opens")
+}
+
+fn start_worker(
+    store: &Arc<SqliteStore>,
+    clock: &Arc<ManualClock>,
+    rng: &Arc<dyn Rng>,
+    receivers: &Arc<ScriptedReceivers>,
+) -> Worker {
+    let deps = worker::Deps {
+        deliveries: store.clone(),
+        directory: store.clone(),
+        sender: receivers.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        observer: Arc::new(NoObserver),
+    };
+    Worker::start(deps, worker::Settings::default())
+}
+
+async fn create_tenant(store: &SqliteStore, id: &str) -> TenantId {
+    let tenant = Tenant {
+        id: id.parse().expect("a tenant id"),
+        name: id.to_owned(),
+        policy: TenantPolicy::default(),
+        version: 1,
+        created_at: WORLD_BEGINS,
+        updated_at: WORLD_BEGINS,
+    };
+    match store.create_tenant(tenant).await.expect("the store answers") {
+        Change::Done(tenant) => tenant.id,
+        other => panic!("the tenant is new: {other:?}"),
+    }
+}

@@ -1,0 +1,10 @@
+//! What becomes of events, told on a `World`: real store, publisher and worker, time by hand.
+#![expect(clippy::unwrap_used, reason = "a test stops where it is surprised")]
+
+mod flow {
+    mod dead_letters;
+    mod holds;
+    mod publish;
+    mod requests;
+    mod retries;
+}
