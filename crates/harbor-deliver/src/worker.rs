@@ -1,8 +1,8 @@
 //! The worker: takes leases, sends, judges, records.
 //!
 //! Deliveries come in two ways: handed over by a publish in the same process ([`Handoff`]), or leased
-//! from the store by the [`refill`]. Both fill lanes; a delivery whose turn it is becomes a task that
-//! makes one [`attempt`] and records it.
+//! from the store by the `refill`. Both fill lanes; a delivery whose turn it is becomes a task that
+//! makes one `attempt` and records it.
 
 mod attempt;
 mod bodies;

@@ -1,7 +1,7 @@
 //! Which server, which key, which tenant: flags, then environment, then a profile, then what
 //! `harborhook serve --dev` left behind, then defaults.
 //!
-//! [`resolve`] is the whole decision, without a look at any file; [`load`] brings it what it needs.
+//! [`resolve`] is the whole decision, without a look at any file; [`load()`] brings it what it needs.
 
 mod dev;
 mod error;
