@@ -5,7 +5,7 @@
 
 use harbor_model::invalid::FieldError;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 
 use crate::problem::{Kind, Refusal};
@@ -54,7 +54,13 @@ impl<E: std::fmt::Display> From<serde_path_to_error::Error<E>> for Mistake {
         let mut path: Vec<Step> = error.path().iter().filter_map(step).collect();
         let text = error.inner().to_string();
         let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-        let quoted = |prefix: &str| text.strip_prefix(prefix)?.split('`').next().map(str::to_owned);
+        // The name is the caller's and may hold backticks itself; what serde puts behind it does not vary.
+        let quoted = |prefix: &str| {
+            let rest = text.strip_prefix(prefix)?;
+            let behind = ["`, expected ", "`, there are no fields"];
+            let name = behind.iter().find_map(|mark| rest.rsplit_once(mark)).map(|(name, _)| name);
+            Some(name.unwrap_or(rest.strip_suffix('`').unwrap_or(rest)).to_owned())
+        };
         let mut at_field = |name: String| {
             if path.last() != Some(&Step::Field(name.clone())) {
                 path.push(Step::Field(name));
@@ -122,7 +128,8 @@ fn find_more(
     // What nests too deep or holds a number beyond a double cannot be mended, only refused.
     let Ok(mut document) = serde_json::from_str::<Value>(text) else { return };
     let mut mistake = first;
-    while found.len() < MISTAKES_MAX {
+    // Counted in rounds, not in what was found: a mend that does not help finds the same mistake again.
+    for _ in 1..MISTAKES_MAX {
         let Some(next) = mend(&mut document, &mistake, &check) else { return };
         mistake = next;
         let error = mistake.to_field_error();
@@ -140,8 +147,8 @@ fn mend(
     check: impl Fn(&str) -> Result<(), Mistake>,
 ) -> Option<Mistake> {
     if matches!(mistake.kind, MistakeKind::Unknown) {
-        remove(document, &mistake.path);
-        return check(&document.to_string()).err();
+        let is_removed = remove(document, &mistake.path);
+        return if is_removed { check(&document.to_string()).err() } else { None };
     }
     for stand_in in [json!(null), json!(""), json!(0), json!(false), json!([]), json!({})] {
         if !put(document, &mistake.path, stand_in) {
@@ -181,12 +188,11 @@ fn put(document: &mut Value, path: &[Step], value: Value) -> bool {
     }
 }
 
-fn remove(document: &mut Value, path: &[Step]) {
-    let Some((Step::Field(name), parents)) = path.split_last() else { return };
-    if let Some(Value::Object(fields)) = at(document, parents) {
-        let fields: &mut Map<String, Value> = fields;
-        fields.remove(name);
-    }
+/// Removes a field; says whether it was there.
+fn remove(document: &mut Value, path: &[Step]) -> bool {
+    let Some((Step::Field(name), parents)) = path.split_last() else { return false };
+    let Some(Value::Object(fields)) = at(document, parents) else { return false };
+    fields.remove(name).is_some()
 }
 
 /// The path as callers read it: `retry.schedule[2]`.

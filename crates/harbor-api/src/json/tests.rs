@@ -103,6 +103,35 @@ fn mistakes_are_named_by_their_path() {
 }
 
 #[test]
+fn a_field_may_have_any_name_and_the_explanation_still_ends() {
+    let names = [
+        "`",
+        "a`b",
+        "``",
+        "`, expected `url",
+        "x`, there are no fields",
+        "\0",
+        "",
+        "url.x",
+        "[0]",
+        "é`",
+        "a\nb",
+    ];
+    for name in names {
+        for count in [1, 3, 40] {
+            let fields: Vec<_> = (0..count)
+                .map(|n| format!("{}: 1", serde_json::to_string(&format!("{name}{n}")).unwrap()))
+                .collect();
+            let fields = fields.join(", ");
+            for body in [format!("{{{fields}}}"), format!("{{\"url\": \"u\", \"retry\": {{{fields}}}}}")] {
+                let refusal = parse::<CreateEndpoint>(body.as_bytes()).err();
+                assert!(refusal.is_some_and(|refusal| told(refusal).starts_with("422 ")), "{body}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_plainly_not_json_is_refused_by_its_type() {
     let check = |content_type: Option<&'static str>, fits| {
         let mut headers = HeaderMap::new();
