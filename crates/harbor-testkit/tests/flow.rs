@@ -7,4 +7,5 @@ mod flow {
     mod publish;
     mod requests;
     mod retries;
+    mod trouble;
 }

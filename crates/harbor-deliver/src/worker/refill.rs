@@ -24,7 +24,11 @@ pub(super) async fn run(inner: Arc<Inner>) {
     while !inner.stopping.is_cancelled() {
         let now = inner.deps.clock.now();
         let result = if inner.has_trouble() {
-            inner.deps.clock.sleep_until(now + inner.settings.trouble_pause).await;
+            let pause_ends_at = now + inner.settings.trouble_pause;
+            tokio::select! {
+                () = inner.deps.clock.sleep_until(pause_ends_at) => {}
+                () = inner.stopping.cancelled() => return,
+            }
             inner.is_troubled.store(false, Ordering::Relaxed);
             Ok(0)
         } else if now >= walk_at {
