@@ -22,7 +22,7 @@ use harbor_model::port::deliveries::{Deliveries, EndpointKey, Lease};
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::{Handoff, LaneRoom, LaneWanted, Reservation};
 use harbor_model::port::observer::Observer;
-use harbor_model::time::Clock;
+use harbor_model::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -226,7 +226,7 @@ impl Inner {
     }
 
     /// Notes that the store may have something due for these lanes at `instant`.
-    fn wake_at(&self, instant: harbor_model::time::Timestamp, key: EndpointKey) {
+    fn wake_at(&self, instant: Timestamp, key: EndpointKey) {
         if self.wakeups().note(instant, key) {
             self.look.notify_one();
         }

@@ -197,14 +197,6 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
-impl Endpoint {
-    /// The secrets that sign at `now`, newest first.
-    pub fn valid_secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
-        let is_valid = move |secret: &&EndpointSecret| secret.expires_at.is_none_or(|end| now < end);
-        self.secrets.iter().filter(is_valid).map(|secret| &secret.secret)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

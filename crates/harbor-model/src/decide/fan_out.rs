@@ -1,7 +1,6 @@
 //! Chooses which endpoints an event goes to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::directory::TenantSnapshot;
 use crate::event_type::{EventType, EventTypePattern};
@@ -10,9 +9,9 @@ use crate::id::EndpointId;
 /// The subscriptions of one tenant, laid out for matching.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    all: Vec<EndpointId>,
     exact: HashMap<EventType, Vec<EndpointId>>,
-    prefix: Vec<(Arc<str>, EndpointId)>,
+    /// Those that have to be asked one by one.
+    patterns: Vec<(EventTypePattern, EndpointId)>,
 }
 
 impl Routes {
@@ -21,10 +20,11 @@ impl Routes {
         let mut routes = Self::default();
         for (pattern, endpoint) in subscriptions {
             match pattern {
-                EventTypePattern::All => routes.all.push(endpoint),
-                EventTypePattern::Prefix(prefix) => routes.prefix.push((prefix, endpoint)),
                 EventTypePattern::Exact(event_type) => {
                     routes.exact.entry(event_type).or_default().push(endpoint)
+                }
+                EventTypePattern::All | EventTypePattern::Prefix(_) => {
+                    routes.patterns.push((pattern, endpoint));
                 }
             }
         }
@@ -34,11 +34,8 @@ impl Routes {
     /// The endpoints that want this type, each once, in the order of their ids.
     fn matching(&self, event_type: &EventType) -> Vec<EndpointId> {
         let mut found = self.exact.get(event_type).cloned().unwrap_or_default();
-        if !event_type.is_operational() {
-            found.extend(&self.all);
-        }
-        let by_prefix = self.prefix.iter().filter(|(prefix, _)| event_type.as_str().starts_with(&**prefix));
-        found.extend(by_prefix.map(|(_, endpoint)| *endpoint));
+        let by_pattern = self.patterns.iter().filter(|(pattern, _)| pattern.matches(event_type));
+        found.extend(by_pattern.map(|(_, endpoint)| *endpoint));
         found.sort_unstable();
         found.dedup();
         found

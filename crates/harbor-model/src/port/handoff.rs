@@ -38,20 +38,6 @@ pub trait LaneRoom: Send + Sync {
     fn release(&self, key: &EndpointKey, payload_bytes: u64);
 }
 
-/// Takes over nothing: every delivery waits in the store for whoever asks. For processes without a worker.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHandoff;
-
-impl Handoff for NoHandoff {
-    fn reserve(&self, _: Vec<Option<LaneWanted>>, _: u64) -> Reservation {
-        Reservation::none()
-    }
-
-    fn hand_over(&self, _: Arc<EventBody>, _: Vec<Lease>, _: Reservation) {}
-
-    fn announce(&self, _: &[EndpointKey]) {}
-}
-
 /// Room in lanes for the deliveries of one event. Dropping it frees what was not used.
 pub struct Reservation {
     /// Who has the room; none where nobody has any.
