@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: build test lint proto bench deny
+.PHONY: build test soak sim lint proto bench deny
 
 ## Builds the programs for use.
 build:
@@ -11,6 +11,18 @@ build:
 ## Passes every test: unit, flow, system, and the example receivers.
 test:
 	./scripts/test
+
+## Passes the tests that take minutes, on both stores: crashes, frozen workers, lost databases.
+soak:
+	$(CARGO) build --workspace --bins
+	./scripts/services run $(CARGO) test -p harbor-testkit --test system -- --ignored --nocapture
+	HARBORHOOK_TEST_STORE=postgres ./scripts/services run \
+		$(CARGO) test -p harbor-testkit --test system crash -- --ignored --nocapture
+
+## Plays random steps against the engine: SEEDS=10000 of them from FROM on, or SEED=n alone with its trace.
+sim:
+	SEEDS=$(SEEDS) FROM=$(FROM) SEED=$(SEED) $(CARGO) test --release -p harbor-testkit --test sim -- \
+		--ignored --nocapture
 
 ## Checks what a tool can check.
 lint:

@@ -9,6 +9,7 @@ use harbor_model::chance::Rng;
 use harbor_model::policy::PolicyLayer;
 use harbor_model::port::Fault;
 use harbor_model::port::api_keys::ApiKeys;
+use harbor_model::port::breakers::Breakers;
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::Handoff;
 use harbor_model::port::history::History;
@@ -32,6 +33,8 @@ pub struct Deps {
     pub tenants: Arc<dyn Tenants>,
     /// Keeps endpoints.
     pub endpoints: Arc<dyn Endpoints>,
+    /// Knows the circuit breakers that are not closed.
+    pub breakers: Arc<dyn Breakers>,
     /// Keeps subscriptions.
     pub subscriptions: Arc<dyn Subscriptions>,
     /// Keeps API keys.

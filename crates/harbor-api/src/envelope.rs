@@ -26,6 +26,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The most characters of a request id that a caller chose.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
+/// The statuses of what passes by itself.
+pub(crate) const PASSING: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+
 /// When to come back after something that passes.
 const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("1");
 
@@ -124,14 +127,12 @@ fn write_problem(answer: &mut Response, refusal: &Refusal, id: &RequestId) {
     if let Some(methods) = refusal.allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
-    match refusal.kind.status() {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECS);
-        }
-        _ => {}
+    let status = refusal.kind.status();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if PASSING.contains(&status) {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECS);
     }
     *answer.body_mut() = Body::from(bytes);
 }

@@ -71,6 +71,19 @@ mod tests {
     }
 
     #[test]
+    fn a_field_below_a_policy_is_changed_by_itself() {
+        let check = |change: Value, expected: Value| {
+            let old = json!({"probes": 2, "cooldown": "10s"});
+            let document = Map::from_iter([("circuit_breaker".to_owned(), old)]);
+            let patch = Map::from_iter([("circuit_breaker".to_owned(), change)]);
+            assert_eq!(merge(document, patch)["circuit_breaker"], expected);
+        };
+        check(json!({"p95_ms": 5}), json!({"probes": 2, "cooldown": "10s", "p95_ms": 5}));
+        check(json!({"probes": null}), json!({"probes": null, "cooldown": "10s"}));
+        check(Value::Null, Value::Null);
+    }
+
+    #[test]
     fn a_new_strategy_replaces_the_former_with_all_its_waits() {
         let check = |old: Value, change: Value, expected: Value| {
             let document = Map::from_iter([("retry".to_owned(), old)]);

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
+use crate::envelope::PASSING;
 use crate::problem::Kind;
 use crate::rest;
 use crate::router::TENANT_BASES;
@@ -278,9 +279,14 @@ fn add_problems(responses: &mut Map<String, Value>, traits: Traits) {
         let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
         status.is_some_and(|status| status.is_client_error() || status.is_server_error())
     };
-    for (_, response) in responses.iter_mut().filter(|(status, _)| is_problem(status)) {
+    for (status, response) in responses.iter_mut().filter(|(status, _)| is_problem(status)) {
         response["content"] =
             json!({PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}});
+        if PASSING.iter().any(|passing| passing.as_str() == status.as_str()) {
+            response["headers"] = json!({
+                "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}},
+            });
+        }
     }
 }
 

@@ -77,6 +77,7 @@ problems! {
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body is not JSON";
     ValidationFailed UNPROCESSABLE_ENTITY "validation_failed" "The request is well-formed, but a field is wrong";
     FanOutTooLarge UNPROCESSABLE_ENTITY "fan_out_too_large" "More endpoints want the event than one event may go to";
+    TenantCrowded TOO_MANY_REQUESTS "tenant_crowded" "The tenant has more events waiting to be stored than its share";
     Internal INTERNAL_SERVER_ERROR "internal_error" "The server has a bug";
     StorageUnavailable SERVICE_UNAVAILABLE "storage_unavailable" "The store is not available";
     NotReady SERVICE_UNAVAILABLE "not_ready" "What the server needs is not reachable";
@@ -208,6 +209,7 @@ impl From<PublishRefusal> for Refusal {
             PublishRefusal::NoTenant => Self::new(Kind::TenantNotFound, refusal),
             PublishRefusal::NoEndpoint => Self::new(Kind::EndpointNotFound, refusal),
             PublishRefusal::EndpointDisabled => Self::new(Kind::EndpointDisabled, refusal),
+            PublishRefusal::Crowded => Self::new(Kind::TenantCrowded, refusal),
             PublishRefusal::Fault(fault) => fault.into(),
         }
     }
@@ -261,6 +263,12 @@ mod tests {
         let text = serde_json::to_string(&problem).unwrap();
         assert_eq!((problem.status, problem.code.as_str()), (503, "storage_unavailable"));
         assert!(!text.contains("sda1") && text.contains("req_1"), "{text}");
+    }
+
+    #[test]
+    fn a_tenant_over_its_share_is_told_to_wait() {
+        let problem = Refusal::from(PublishRefusal::Crowded).to_problem("req_1");
+        assert_eq!((problem.status, problem.code.as_str()), (429, "tenant_crowded"));
     }
 
     #[test]

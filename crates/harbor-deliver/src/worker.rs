@@ -3,42 +3,59 @@
 //! Deliveries come in two ways: handed over by a publish in the same process ([`Handoff`]), or leased
 //! from the store by the `refill`. Both fill lanes; a delivery whose turn it is becomes a task that
 //! makes one `attempt` and records it.
+//!
+//! A worker is an incarnation that others know: it beats, watches the beats of the others, and begins nothing
+//! while it cannot be sure that they still count on it.
 
 mod attempt;
+mod beats;
 mod bodies;
+mod life;
 mod prepared;
 mod refill;
+mod unwind;
 mod wakeups;
+mod watch;
+mod wishes;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use harbor_model::chance::Rng;
+use harbor_model::decide::share::Fleet;
 use harbor_model::event::EventBody;
 use harbor_model::id::WorkerId;
 use harbor_model::port::Fault;
+use harbor_model::port::breakers::{BreakerState, Breakers};
 use harbor_model::port::deliveries::{Deliveries, EndpointKey, Lease};
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::{Handoff, LaneRoom, LaneWanted, Reservation};
-use harbor_model::port::observer::Observer;
+use harbor_model::port::observer::{BreakerSeen, Observer, ThrottleSeen};
+use harbor_model::port::workers::Workers;
 use harbor_model::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::lanes::{self, Held, Lanes, Next};
+use crate::lanes::{self, BreakerNews, Effects, Held, Lanes, Next};
 use crate::send::Sender;
 use crate::worker::bodies::Bodies;
+use crate::worker::life::{Instant, Life};
 use crate::worker::prepared::PreparedEndpoints;
 use crate::worker::wakeups::Wakeups;
+use crate::worker::watch::Watch;
 
 /// What a worker needs.
 #[derive(Clone)]
 pub struct Deps {
     /// Leases and records.
     pub deliveries: Arc<dyn Deliveries>,
+    /// Knows who is at work.
+    pub workers: Arc<dyn Workers>,
+    /// Knows the circuit breakers that all share.
+    pub breakers: Arc<dyn Breakers>,
     /// Knows endpoints.
     pub directory: Arc<dyn Directory>,
     /// Makes requests.
@@ -58,6 +75,8 @@ pub struct Settings {
     pub lanes: lanes::Settings,
     /// How often the store is walked for due work that nobody announced.
     pub refill_interval: Duration,
+    /// How soon after a walk a hint may bring about another.
+    pub nudge_interval: Duration,
     /// How many endpoints one step of that walk names.
     pub refill_endpoints: usize,
     /// How long nothing new is leased after a result could not be recorded: what cannot be recorded
@@ -65,6 +84,14 @@ pub struct Settings {
     pub trouble_pause: Duration,
     /// The most wake-ups noted for retries to come; beyond them the walk finds what is due.
     pub wakeups_max: usize,
+    /// How often a worker tells the others that it lives.
+    pub beat_interval: Duration,
+    /// How long after its last confirmed beat a worker begins nothing more.
+    pub fence_after: Duration,
+    /// How long after its last beat a worker is dead to the others, and its deliveries are theirs.
+    pub death_after: Duration,
+    /// How often what the store believes to be leased is compared with what is held.
+    pub reconcile_interval: Duration,
 }
 
 impl Default for Settings {
@@ -72,9 +99,14 @@ impl Default for Settings {
         Self {
             lanes: lanes::Settings::default(),
             refill_interval: Duration::from_secs(1),
+            nudge_interval: Duration::from_millis(50),
             refill_endpoints: 1_000,
             trouble_pause: Duration::from_secs(5),
             wakeups_max: 100_000,
+            beat_interval: Duration::from_secs(5),
+            fence_after: Duration::from_secs(15),
+            death_after: Duration::from_secs(20),
+            reconcile_interval: Duration::from_secs(30),
         }
     }
 }
@@ -84,6 +116,18 @@ impl Settings {
     pub fn validate(&self) -> Result<(), &'static str> {
         if self.refill_interval.is_zero() || self.refill_endpoints == 0 {
             return Err("refill_interval and refill_endpoints must be more than zero");
+        }
+        if self.nudge_interval.is_zero() || self.beat_interval.is_zero() || self.reconcile_interval.is_zero()
+        {
+            return Err("nudge_interval, beat_interval and reconcile_interval must be more than zero");
+        }
+        if self.fence_after < 2 * self.beat_interval {
+            return Err("fence_after must be at least two beat_intervals: one beat may be lost");
+        }
+        if self.death_after < self.fence_after + self.beat_interval {
+            return Err(
+                "death_after must be at least fence_after and a beat_interval: who is dead must have stopped",
+            );
         }
         self.lanes.validate()
     }
@@ -103,53 +147,82 @@ struct Work {
 }
 
 struct Inner {
-    id: WorkerId,
     deps: Deps,
     settings: Settings,
+    life: Life,
+    /// Whoever beats holds it.
+    watch: tokio::sync::Mutex<Watch>,
     lanes: Mutex<Lanes<Work>>,
     prepared: PreparedEndpoints,
     bodies: Bodies,
     wakeups: Mutex<Wakeups>,
+    /// Where the last walk ended for want of places to note endpoints. Whoever takes from the store holds it.
+    walked_to: tokio::sync::Mutex<Option<EndpointKey>>,
+    /// Deliveries taken from the store that nobody has asked about yet.
+    taken: AtomicUsize,
     /// Wakes the refill before its time.
     look: Notify,
-    /// Woken whenever a delivery leaves the lanes.
+    is_nudged: AtomicBool,
+    /// Woken whenever a delivery leaves the lanes, or the store has answered for a breaker.
     left: Notify,
     is_troubled: AtomicBool,
     stopping: CancellationToken,
     abandoning: CancellationToken,
     tasks: TaskTracker,
+    /// Ends the beats, last of all.
+    ended: CancellationToken,
+    beats: TaskTracker,
 }
 
 /// How long before the end of its grace a worker lets go of requests that are still in flight, so that
 /// their leases are given back in time.
 const LET_GO_BEFORE_END: Duration = Duration::from_secs(2);
 
+/// How long a worker that has ended waits for the store to strike it off. Without that it is taken for dead
+/// some time later, and has nothing that anybody could miss.
+const DISCHARGE_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl Worker {
-    /// Starts a worker. It runs until [`Worker::stop`].
-    pub fn start(deps: Deps, settings: Settings) -> Self {
+    /// Starts a worker: enlists it and learns who else is at work. It runs until [`Worker::stop`].
+    pub async fn start(deps: Deps, settings: Settings) -> Result<Self, Fault> {
+        let id = WorkerId::new(deps.clock.now(), &*deps.rng);
+        let sent = Instant::now(&*deps.clock);
+        deps.workers.enlist(id, deps.clock.now()).await?;
+        let life = Life::new(id, settings.fence_after);
+        life.confirm(id, sent);
         let inner = Arc::new(Inner {
-            id: WorkerId::new(deps.clock.now(), &*deps.rng),
-            lanes: Mutex::new(Lanes::new(settings.lanes.clone())),
+            life,
+            watch: tokio::sync::Mutex::new(Watch::new(settings.death_after, settings.fence_after)),
+            lanes: Mutex::new(Lanes::new(settings.lanes.clone(), Fleet::new(id, []))),
             prepared: PreparedEndpoints::default(),
             bodies: Bodies::default(),
             wakeups: Mutex::new(Wakeups::new(settings.wakeups_max)),
+            walked_to: tokio::sync::Mutex::new(None),
+            taken: AtomicUsize::new(0),
             look: Notify::new(),
+            is_nudged: AtomicBool::new(false),
             left: Notify::new(),
             is_troubled: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             abandoning: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            beats: TaskTracker::new(),
             deps,
             settings,
         });
-        info!(worker_id = %inner.id, "worker {} starts", inner.id);
+        // The first beat tells which part of every limit is this worker's.
+        beats::beat(&inner).await?;
+        info!(worker_id = %id, "worker {id} starts");
+        let beat_at = inner.deps.clock.now() + inner.settings.beat_interval;
+        inner.beats.spawn(beats::run(Arc::clone(&inner), beat_at));
         inner.tasks.spawn(refill::run(Arc::clone(&inner)));
-        Self(inner)
+        Ok(Self(inner))
     }
 
-    /// Names this incarnation.
+    /// Names its present incarnation.
     pub fn id(&self) -> WorkerId {
-        self.0.id
+        self.0.id()
     }
 
     /// What it holds now.
@@ -157,17 +230,37 @@ impl Worker {
         self.0.lanes().held()
     }
 
-    /// Looks once for everything that is due, as the worker does by itself now and then. Answers how many
-    /// deliveries it took.
+    /// Looks for everything that is due, as the worker does by itself now and then, and first makes sure that
+    /// it still may. Answers how many deliveries it has taken since it was last asked.
     pub async fn refill(&self) -> Result<usize, Fault> {
-        refill::walk(&self.0).await
+        let inner = &self.0;
+        if inner.acting().is_none() {
+            beats::beat(inner).await?;
+        }
+        refill::walk(inner).await?;
+        loop {
+            inner.granted().await;
+            if !inner.lanes().has_hungry() {
+                return Ok(inner.taken.swap(0, Ordering::Relaxed));
+            }
+            refill::look(inner).await?;
+        }
     }
 
-    /// Returns once the worker holds nothing.
+    /// Says that the store may have new work: it is looked for soon, and not for each hint anew.
+    pub fn nudge(&self) {
+        self.0.nudge();
+    }
+
+    /// Returns once the worker holds nothing, and waits for nothing of the store's.
     pub async fn idle(&self) {
         loop {
             let left = self.0.left.notified();
-            if self.held().items == 0 {
+            let is_idle = {
+                let lanes = self.0.lanes();
+                lanes.held().items == 0 && !lanes.has_wishes()
+            };
+            if is_idle {
                 return;
             }
             left.await;
@@ -175,7 +268,7 @@ impl Worker {
     }
 
     /// Stops: starts no more requests, gives back what was not sent, and waits for what was, until
-    /// `grace` is nearly over; then lets go of the rest.
+    /// `grace` is nearly over; then lets go of the rest. The others know of it at once.
     pub async fn stop(&self, grace: Duration) {
         let inner = &self.0;
         inner.stopping.cancel();
@@ -185,11 +278,20 @@ impl Worker {
         let patience = grace.saturating_sub(LET_GO_BEFORE_END);
         if tokio::time::timeout(patience, inner.tasks.wait()).await.is_err() {
             let in_flight = inner.lanes().held().in_flight;
-            info!(worker_id = %inner.id, in_flight, "worker {} lets go of {in_flight} requests", inner.id);
+            info!(worker_id = %self.id(), in_flight, "worker {} lets go of {in_flight} requests", self.id());
             inner.abandoning.cancel();
             inner.tasks.wait().await;
         }
-        info!(worker_id = %inner.id, "worker {} has stopped", inner.id);
+        inner.ended.cancel();
+        inner.beats.close();
+        inner.beats.wait().await;
+        let id = self.id();
+        match tokio::time::timeout(DISCHARGE_TIMEOUT, inner.deps.workers.discharge(id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => warn!(worker_id = %id, %fault, "cannot strike off worker {id}: {fault}"),
+            Err(_) => warn!(worker_id = %id, "the store does not answer to strike off worker {id}"),
+        }
+        info!(worker_id = %id, "worker {id} has stopped");
     }
 }
 
@@ -198,17 +300,33 @@ impl Inner {
         self.lanes.lock().expect("no lane panics while it is held")
     }
 
-    /// Starts whatever may start now.
+    fn id(&self) -> WorkerId {
+        self.life.id()
+    }
+
+    /// The incarnation, if it may begin something now.
+    fn acting(&self) -> Option<WorkerId> {
+        self.life.acting(Instant::now(&*self.deps.clock))
+    }
+
+    /// Starts whatever may start now, and does what else the lanes want done.
     fn pump(self: &Arc<Self>) {
         loop {
             if self.stopping.is_cancelled() {
+                self.give_up_effects();
                 self.give_back_waiting();
                 return;
             }
-            let next = self.lanes().next(self.deps.clock.now());
+            let may_start = self.acting().is_some();
+            let (next, effects) = {
+                let mut lanes = self.lanes();
+                let next = if may_start { lanes.next(self.deps.clock.now()) } else { Next::Idle };
+                (next, lanes.take_effects())
+            };
+            self.carry_out(effects);
             match next {
-                Next::Start(work) => {
-                    self.tasks.spawn(attempt::run(Arc::clone(self), work));
+                Next::Start { item, is_probe } => {
+                    self.tasks.spawn(attempt::run(Arc::clone(self), item, is_probe));
                 }
                 Next::WaitUntil(instant) => {
                     if self.wakeups().note_token(instant) {
@@ -218,6 +336,73 @@ impl Inner {
                 }
                 Next::Idle => return,
             }
+        }
+    }
+
+    /// Gives back what the lanes want given back; nothing else is done any more.
+    fn give_up_effects(&self) {
+        let returned = {
+            let mut lanes = self.lanes();
+            let effects = lanes.take_effects();
+            effects.wishes.iter().for_each(|(key, _)| lanes.not_granted(key));
+            effects.returned
+        };
+        self.give_back(returned);
+    }
+
+    fn carry_out(self: &Arc<Self>, effects: Effects<Work>) {
+        let Effects { returned, wishes, wakeups, breakers, holds, is_hungry } = effects;
+        self.give_back(returned);
+        for (key, wish) in wishes {
+            self.tasks.spawn(wishes::make_true(Arc::clone(self), key, wish));
+        }
+        for (instant, key) in wakeups {
+            self.wake_at(instant, key);
+        }
+        for BreakerNews { key, state, open_breakers } in breakers {
+            let EndpointKey { tenant_id, endpoint_id } = &key;
+            match state {
+                BreakerState::Open => {
+                    info!(%tenant_id, %endpoint_id, "the circuit breaker of {endpoint_id} is open");
+                }
+                BreakerState::HalfOpen => {}
+                BreakerState::Closed => {
+                    info!(%tenant_id, %endpoint_id, "the circuit breaker of {endpoint_id} is closed");
+                }
+            }
+            let seen = BreakerSeen { tenant_id, endpoint_id: *endpoint_id, state, open_breakers };
+            self.deps.observer.breaker_changed(seen);
+        }
+        if holds > 0 {
+            self.deps.observer.throttled(ThrottleSeen { holds });
+        }
+        if is_hungry {
+            self.look.notify_one();
+        }
+    }
+
+    /// Asks for an early walk.
+    fn nudge(&self) {
+        self.is_nudged.store(true, Ordering::Relaxed);
+        self.look.notify_one();
+    }
+
+    fn is_nudged(&self) -> bool {
+        self.is_nudged.load(Ordering::Relaxed)
+    }
+
+    fn hear_nudge(&self) {
+        self.is_nudged.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns once the store has answered for every breaker that it was asked about.
+    async fn granted(&self) {
+        loop {
+            let left = self.left.notified();
+            if !self.lanes().has_wishes() {
+                return;
+            }
+            left.await;
         }
     }
 
@@ -232,14 +417,23 @@ impl Inner {
         }
     }
 
-    /// Puts work into the room that was reserved for it.
+    /// Puts work into the room that was reserved for it, as far as it is still this incarnation's and its
+    /// lane still takes it.
     fn fill(&self, works: Vec<Work>) {
-        let now = self.deps.clock.now();
-        let mut lanes = self.lanes();
-        for work in works {
-            let key = work.lease.delivery.key.clone();
-            lanes.fill(&key, work, now);
+        let (now, me) = (self.deps.clock.now(), self.id());
+        let mut refused = Vec::new();
+        {
+            let mut lanes = self.lanes();
+            for work in works {
+                let key = work.lease.delivery.key.clone();
+                if work.lease.key().worker == me {
+                    refused.extend(lanes.fill(&key, work, now));
+                } else {
+                    refused.push(work);
+                }
+            }
         }
+        self.give_back(refused);
     }
 
     fn give_back_waiting(&self) {
@@ -288,16 +482,19 @@ impl Handoff for Worker {
         if inner.stopping.is_cancelled() || inner.has_trouble() {
             return Reservation::none();
         }
+        let Some(me) = inner.acting() else { return Reservation::none() };
         let now = inner.deps.clock.now();
-        let granted = {
+        let (granted, effects) = {
             let mut lanes = inner.lanes();
             let mut grant = |wanted: &mut Option<LaneWanted>| {
                 let LaneWanted { key, view } = wanted.take()?;
                 lanes.reserve(&key, &view, payload_bytes, now).then_some(key)
             };
-            wanted.iter_mut().map(&mut grant).collect()
+            let granted = wanted.iter_mut().map(&mut grant).collect();
+            (granted, lanes.take_effects())
         };
-        Reservation::new(inner.id, granted, payload_bytes, Arc::clone(inner) as Arc<dyn LaneRoom>)
+        inner.carry_out(effects);
+        Reservation::new(me, granted, payload_bytes, Arc::clone(inner) as Arc<dyn LaneRoom>)
     }
 
     fn hand_over(&self, event: Arc<EventBody>, leases: Vec<Lease>, reservation: Reservation) {
@@ -314,5 +511,32 @@ impl Handoff for Worker {
         for key in keys {
             self.0.wake_at(now, key.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_that_contradict_each_other_are_refused() {
+        let check = |change: fn(&mut Settings), expected: Option<&str>| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            let found = settings.validate().err();
+            let is_as_expected = match (found, expected) {
+                (None, None) => true,
+                (Some(found), Some(expected)) => found.starts_with(expected),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            assert!(is_as_expected, "{found:?}, not {expected:?}");
+        };
+        check(|_| {}, None);
+        check(|settings| settings.nudge_interval = Duration::ZERO, Some("nudge_interval"));
+        check(|settings| settings.beat_interval = Duration::from_secs(8), Some("fence_after"));
+        check(|settings| settings.fence_after = Duration::from_secs(16), Some("death_after"));
+        check(|settings| settings.death_after = Duration::from_secs(19), Some("death_after"));
+        check(|settings| settings.lanes.endpoints_max = 0, Some("endpoints_max"));
+        check(|settings| settings.lanes.tenant_items_max = 20_001, Some("tenant_items_max"));
     }
 }

@@ -108,6 +108,9 @@ pub enum PublishRefusal {
     /// The endpoint takes no events.
     #[error("the endpoint is disabled")]
     EndpointDisabled,
+    /// The tenant has more waiting to be stored than its share.
+    #[error("more events of the tenant wait to be stored than its share allows; try again soon")]
+    Crowded,
     /// What lies beneath failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -378,6 +381,7 @@ impl Publisher {
             }
             Ok(Published::KeyReused) => Some(Err(PublishRefusal::KeyReused)),
             Ok(Published::NoTenant) => Some(Err(PublishRefusal::NoTenant)),
+            Ok(Published::Crowded) => Some(Err(PublishRefusal::Crowded)),
             Ok(Published::Stale { directory_version }) => {
                 self.deps.directory.observe(&body.tenant_id, directory_version);
                 None

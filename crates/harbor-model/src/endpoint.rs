@@ -179,8 +179,9 @@ impl EndpointUrl {
 
 /// Early word on names that are known to mean this machine; the connector has the last.
 fn check_name(name: &str, policy: &AddressPolicy) -> Result<(), UrlError> {
-    let bare = name.trim_end_matches('.').to_ascii_lowercase();
-    if bare.is_empty() {
+    let bare = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    // An empty label stands in no name, but it can hide an address: `127.0.0.1..`.
+    if bare.split('.').any(str::is_empty) {
         return Err(UrlError::Malformed);
     }
     let is_local = bare == "localhost" || bare.ends_with(".localhost");
@@ -230,6 +231,12 @@ mod tests {
         check("https://example.com/#top", Err("fragment"));
         check("https://localhost/", Err("public internet"));
         check("https://api.localhost./", Err("public internet"));
+        check("https://example.com./", Ok(()));
+        for empty_label in
+            ["example.com..", "example..com", ".example.com", ".", "127.0.0.1..", "localhost.."]
+        {
+            check(&format!("https://{empty_label}/"), Err("absolute URL"));
+        }
         for private in [
             "127.0.0.1",
             "2130706433",

@@ -3,11 +3,13 @@
 //! A layer sets some fields; [`Policy::resolve`] takes each field from the nearest layer that
 //! sets it and remembers which one that was.
 
+pub mod breaker;
 pub mod retry;
 pub mod written;
 
 use std::time::Duration;
 
+use crate::policy::breaker::{BreakerLayer, BreakerPolicy};
 use crate::policy::retry::{ClientErrors, RetryLayer, RetryPolicy};
 
 /// What one layer sets. A field that is `None` is inherited.
@@ -21,6 +23,8 @@ pub struct PolicyLayer {
     pub rate_limit: Option<RateLimit>,
     /// The most requests in flight to one endpoint at a time.
     pub max_in_flight: Option<u32>,
+    /// When the endpoint is left alone for a while.
+    pub breaker: BreakerLayer,
     /// Which signatures a request carries.
     pub signing: Option<SigningSchemes>,
 }
@@ -78,8 +82,29 @@ pub struct Policy {
     pub rate_limit: Sourced<Option<RateLimit>>,
     /// See [`PolicyLayer::max_in_flight`].
     pub max_in_flight: Sourced<u32>,
+    /// See [`PolicyLayer::breaker`].
+    pub breaker: BreakerPolicy,
+    /// Where the parts of `breaker` came from.
+    pub breaker_origins: BreakerOrigins,
     /// See [`PolicyLayer::signing`].
     pub signing: Sourced<SigningSchemes>,
+}
+
+/// Where each part of a [`BreakerPolicy`] came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerOrigins {
+    /// Of `is_enabled`.
+    pub is_enabled: Origin,
+    /// Of `consecutive_failures`.
+    pub consecutive_failures: Origin,
+    /// Of `p95`.
+    pub p95: Origin,
+    /// Of `cooldown`.
+    pub cooldown: Origin,
+    /// Of `cooldown_max`.
+    pub cooldown_max: Origin,
+    /// Of `probes`.
+    pub probes: Origin,
 }
 
 /// Where each part of a [`RetryPolicy`] came from.
@@ -142,6 +167,7 @@ impl Policy {
         let jitter = layers.nearest(|l| l.retry.jitter, retry::JITTER_DEFAULT);
         let max_delay = layers.nearest(|l| l.retry.max_delay, backoff.value.max_delay_default());
         let client_errors = layers.nearest(|l| l.retry.client_errors, ClientErrors::DEAD_AT_ONCE);
+        let (breaker, breaker_origins) = resolve_breaker(layers);
         Self {
             timeout: layers.nearest(|l| l.timeout, TIMEOUT_DEFAULT),
             retry_origins: RetryOrigins {
@@ -160,9 +186,39 @@ impl Policy {
             },
             rate_limit: layers.nearest(|l| l.rate_limit.map(Some), None),
             max_in_flight: layers.nearest(|l| l.max_in_flight, MAX_IN_FLIGHT_DEFAULT),
+            breaker,
+            breaker_origins,
             signing: layers.nearest(|l| l.signing, SIGNING_DEFAULT),
         }
     }
+}
+
+fn resolve_breaker(layers: Layers<'_>) -> (BreakerPolicy, BreakerOrigins) {
+    let default = BreakerPolicy::DEFAULT;
+    let is_enabled = layers.nearest(|l| l.breaker.is_enabled, default.is_enabled);
+    let consecutive_failures =
+        layers.nearest(|l| l.breaker.consecutive_failures, default.consecutive_failures);
+    let p95 = layers.nearest(|l| l.breaker.p95.map(Some), default.p95);
+    let cooldown = layers.nearest(|l| l.breaker.cooldown, default.cooldown);
+    let cooldown_max = layers.nearest(|l| l.breaker.cooldown_max, default.cooldown_max);
+    let probes = layers.nearest(|l| l.breaker.probes, default.probes);
+    let policy = BreakerPolicy {
+        is_enabled: is_enabled.value,
+        consecutive_failures: consecutive_failures.value,
+        p95: p95.value,
+        cooldown: cooldown.value,
+        cooldown_max: cooldown_max.value,
+        probes: probes.value,
+    };
+    let origins = BreakerOrigins {
+        is_enabled: is_enabled.origin,
+        consecutive_failures: consecutive_failures.origin,
+        p95: p95.origin,
+        cooldown: cooldown.origin,
+        cooldown_max: cooldown_max.origin,
+        probes: probes.origin,
+    };
+    (policy, origins)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! batches and answer item by item, because a hop costs more than a row.
 
 pub mod api_keys;
+pub mod breakers;
 pub mod deliveries;
 pub mod directory;
 pub mod handoff;
@@ -13,6 +14,7 @@ pub mod observer;
 pub mod page;
 pub mod registry;
 pub mod upkeep;
+pub mod workers;
 
 use std::error::Error;
 use std::fmt;

@@ -14,17 +14,20 @@ use harbor_model::attempt::ErrorClass;
 use harbor_model::delivery::Cause;
 use harbor_model::id::{EndpointId, TenantId};
 use harbor_model::invalid::FieldError;
-use harbor_model::port::observer::{AttemptSeen, CommitSeen, EndSeen, Observer, PublishResult, PublishSeen};
+use harbor_model::port::breakers::BreakerState;
+use harbor_model::port::observer::{
+    AttemptSeen, BreakerSeen, CommitSeen, EndSeen, Observer, PublishResult, PublishSeen, ThrottleSeen,
+};
 use harbor_model::time::Timestamp;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::label::{
     AttemptLabels, BuildLabels, Capped, DeliveryLabels, EndpointPart, ReasonLabels, ResultLabels,
-    TenantLabels,
+    StateLabels, TenantLabels,
 };
 use crate::process::Usage;
 
@@ -93,6 +96,9 @@ pub struct Metrics {
     commits: Family<ResultLabels, Counter>,
     commit_duration: Histogram,
     commit_operations: Histogram,
+    circuit_open: Gauge,
+    circuit_changes: Family<StateLabels, Counter>,
+    throttled: Counter,
 }
 
 /// From a quarter of a millisecond, what a local receiver takes, to a day, what the last of many retries takes.
@@ -138,6 +144,9 @@ impl Metrics {
             commits: Family::default(),
             commit_duration: Histogram::new(COMMIT_BUCKETS),
             commit_operations: Histogram::new(OPERATION_BUCKETS),
+            circuit_open: Gauge::default(),
+            circuit_changes: Family::default(),
+            throttled: Counter::default(),
         };
         metrics.begin_at_zero();
         metrics.registered(version)
@@ -156,6 +165,9 @@ impl Metrics {
         }
         for class in ErrorClass::ALL {
             drop(self.retries.get_or_create(&ReasonLabels { reason: class.as_str() }));
+        }
+        for state in [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen] {
+            drop(self.circuit_changes.get_or_create(&StateLabels { state: state.as_str() }));
         }
         if self.endpoints.is_none() {
             for outcome in ErrorClass::ALL.iter().map(|class| class.as_str()).chain([SUCCESS]) {
@@ -200,6 +212,17 @@ impl Metrics {
             "Operations gathered into one transaction",
             self.commit_operations.clone(),
         );
+        r.register(
+            "circuit_open",
+            "Endpoints whose circuit breaker is not closed, of all that share the store",
+            self.circuit_open.clone(),
+        );
+        r.register(
+            "circuit_changes",
+            "Changes of circuit breakers that were seen, by what they changed to",
+            self.circuit_changes.clone(),
+        );
+        r.register("throttled", "Times that a rate limit made an endpoint wait", self.throttled.clone());
         let build = Family::<BuildLabels, ConstGauge<i64>, _>::new_with_constructor(|| ConstGauge::new(1));
         drop(build.get_or_create(&BuildLabels { version }));
         r.register("build_info", "The program's version", build);
@@ -322,6 +345,15 @@ impl Observer for Metrics {
         self.commit_duration.observe(seen.took.as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a transaction holds some thousand operations")]
         self.commit_operations.observe(seen.operations as f64);
+    }
+
+    fn breaker_changed(&self, seen: BreakerSeen<'_>) {
+        self.circuit_open.set(i64::try_from(seen.open_breakers).unwrap_or(i64::MAX));
+        self.circuit_changes.get_or_create(&StateLabels { state: seen.state.as_str() }).inc();
+    }
+
+    fn throttled(&self, seen: ThrottleSeen) {
+        self.throttled.inc_by(seen.holds);
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Manner {
     },
     /// The headers come at once, then a body as fast as it is read that never ends.
     EndlessBody,
-    /// The headers are 4 MiB long.
+    /// The headers are 10 MiB long.
     HugeHeaders,
 }
 

@@ -9,13 +9,16 @@ use harbor_model::time::Clock;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::leadership::Leadership;
+
 /// What upkeep needs.
-#[derive(Clone)]
 pub struct Deps {
     /// What is cleared up.
     pub upkeep: Arc<dyn Upkeep>,
     /// Tells the time and waits.
     pub clock: Arc<dyn Clock>,
+    /// Of several processes, one clears up.
+    pub leadership: Leadership,
 }
 
 /// How upkeep goes about it.
@@ -54,19 +57,29 @@ impl Job {
     }
 }
 
-/// Clears up, round after round, until `shutdown`; a batch that has begun is finished.
-pub async fn run(deps: Deps, settings: Settings, shutdown: CancellationToken) {
+/// Clears up, round after round, until `shutdown`, while it is this process's task; a batch that has begun
+/// is finished.
+pub async fn run(mut deps: Deps, settings: Settings, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
-        for job in Job::ALL {
-            if let Err(fault) = finish(job, &deps, &settings, &shutdown).await {
-                // What is left is found again in the next round.
-                warn!(?job, %fault, "upkeep job {job:?} failed and goes on in the next round");
-            }
+        if deps.leadership.is_mine().await {
+            round(&deps, &settings, &shutdown).await;
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = deps.clock.sleep_until(deps.clock.now() + settings.interval) => {}
         }
+    }
+}
+
+async fn round(deps: &Deps, settings: &Settings, shutdown: &CancellationToken) {
+    for job in Job::ALL {
+        if let Err(fault) = finish(job, deps, settings, shutdown).await {
+            // What is left is found again in the next round.
+            warn!(?job, %fault, "upkeep job {job:?} failed and goes on in the next round");
+        }
+    }
+    if let Err(fault) = deps.upkeep.maintain(deps.clock.now()).await {
+        warn!(%fault, "the database could not be looked after, the next round tries again: {fault}");
     }
 }
 

@@ -67,6 +67,15 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 
+    /// What this process does: api, worker, scheduler, several with commas between them, or all
+    /// [default: all]
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<String>,
+
+    /// What tells workers of other processes that there is work: local [default: local]
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+
     /// Where the API listens; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -111,7 +120,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
 
-    /// Store: sqlite: and its file [default: harborhook.db in the data directory]
+    /// Store: sqlite: and its file, or postgres://… [default: harborhook.db in the data directory]
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -134,6 +143,8 @@ impl ServeArgs {
     /// The flags that were given, without their dashes.
     pub(crate) fn given(&self) -> Vec<(&'static str, String)> {
         let own = given([
+            ("roles", &self.roles),
+            ("queue", &self.queue),
             ("listen", &self.listen),
             ("ops-listen", &self.ops_listen),
             ("public-url", &self.public_url),

@@ -14,15 +14,19 @@ use harbor_deliver::send::tls::SetupError;
 use harbor_deliver::worker::{self, Worker};
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::Rng;
+use harbor_model::id::WorkerId;
 use harbor_model::policy::PolicyLayer;
 use harbor_model::port::Fault;
+use harbor_model::port::handoff::{Handoff, NoWorker};
 use harbor_model::port::observer::Observer;
 use harbor_model::time::Clock;
 use harbor_observe::logs::Logs;
 use harbor_observe::metrics::Metrics;
+use harbor_recover::leadership::Leadership;
 use harbor_recover::upkeep;
 use harbor_store::directory::InstanceLayer;
-use harbor_store::{MasterKey, OpenError, SqliteStore};
+use harbor_store::postgres::{self, PostgresStore};
+use harbor_store::{MasterKey, OpenError, SqliteStore, Store, sqlite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -33,7 +37,8 @@ use crate::first_key::{self, KeyMaker};
 use crate::keys::{self, KeyError};
 use crate::listen::{ListenError, Listener, Server};
 use crate::ops::{self, Scraped};
-use crate::settings::Settings;
+use crate::settings::value::Role;
+use crate::settings::{ChosenStore, Settings};
 use crate::surface::{self, Parts, Routers};
 
 /// Says why an instance does not start.
@@ -48,9 +53,12 @@ pub(crate) enum StartError {
     /// A key is not to be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The store does not open.
+    /// The embedded store does not open.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Sqlite(#[from] OpenError),
+    /// The store in PostgreSQL does not open.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// The HTTP client cannot be made.
     #[error(transparent)]
     Sender(#[from] SetupError),
@@ -66,12 +74,15 @@ pub(crate) enum StartError {
 pub(crate) struct Instance {
     /// What there is to tell whoever started it.
     pub(crate) welcome: Option<String>,
-    api: Server,
+    /// None where the process does not serve the API.
+    api: Option<Server>,
     ops: Server,
-    worker: Worker,
-    upkeep: TaskTracker,
+    /// None where the process does not deliver.
+    worker: Option<Worker>,
+    /// Upkeep, and whoever passes on hints.
+    tasks: TaskTracker,
     stopping: CancellationToken,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
 }
 
 /// The instance's own time, chance and eyes.
@@ -83,7 +94,7 @@ struct Senses {
 }
 
 impl Instance {
-    /// Starts everything. Once this answers, the instance is ready.
+    /// Starts everything that its roles ask for. Once this answers, the instance is ready.
     pub(crate) async fn start(
         settings: &Settings,
         is_dev: bool,
@@ -97,9 +108,12 @@ impl Instance {
         }
         let operator_key = keys::operator_key(&settings.security)?;
         // Addresses first: they tell at once that the instance runs already.
-        let api_listener = Listener::bind(server.listen, "listen").await?;
+        let api_listener = match settings.has_role(Role::Api) {
+            true => Some(Listener::bind(server.listen, "listen").await?),
+            false => None,
+        };
         let ops_listener = Listener::bind(server.ops_listen, "ops-listen").await?;
-        let (api_address, ops_address) = (api_listener.address(), ops_listener.address());
+        let ops_address = ops_listener.address();
 
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let metrics = Arc::new(Metrics::new(&settings.metrics, env!("CARGO_PKG_VERSION"), clock.now()));
@@ -108,7 +122,14 @@ impl Instance {
         let master = prepare_data(settings, &*senses.rng)?;
         let derived = Derived::of(&master);
         let store = open_store(settings, is_dev, policy.clone(), master, &senses).await?;
-        let worker = start_worker(settings, &store, &senses)?;
+        let worker = match settings.has_role(Role::Worker) {
+            true => Some(start_worker(settings, &store, &senses).await?),
+            false => None,
+        };
+        let handoff: Arc<dyn Handoff> = match &worker {
+            Some(worker) => Arc::new(worker.clone()),
+            None => Arc::new(NoWorker),
+        };
 
         let stopping = CancellationToken::new();
         let authenticator = Arc::new(Authenticator::new(
@@ -117,9 +138,10 @@ impl Instance {
             senses.clock.clone(),
             operator_key.as_ref(),
         ));
-        let base_url = match &server.public_url {
-            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{api_address}"),
+        let base_url = match (&server.public_url, &api_listener) {
+            (Some(url), _) => url.as_str().trim_end_matches('/').to_owned(),
+            (None, Some(listener)) => format!("http://{}", listener.address()),
+            (None, None) => format!("http://{}", server.listen),
         };
         let keys = KeyMaker {
             api_keys: &*store,
@@ -134,6 +156,8 @@ impl Instance {
                 Some(dev::welcome(&credentials, ops_address, &server.data_dir))
             }
             (false, Some(_)) => None,
+            // Whoever starts the API for the first time is who needs it.
+            (false, None) if api_listener.is_none() => None,
             (false, None) => keys.first_operator_key().await?.map(|key| first_key::notice(&key)),
         };
 
@@ -142,7 +166,7 @@ impl Instance {
             instance_policy: policy,
             cursor_key: derived.cursor,
             store: store.clone(),
-            worker: worker.clone(),
+            handoff,
             authenticator,
             clock: senses.clock.clone(),
             rng: senses.rng.clone(),
@@ -157,15 +181,16 @@ impl Instance {
             logs,
         };
         let ops = ops_listener.serve(ops::router(scraped, probes), server.connections.clone());
-        let upkeep = start_upkeep(settings, &store, &senses, stopping.clone());
-        let api = api_listener.serve(api, server.connections.clone());
+        let tasks = start_tasks(settings, &store, worker.as_ref(), &senses, &stopping);
+        let api_address = api_listener.as_ref().map(Listener::address);
+        let api = api_listener.map(|listener| listener.serve(api, server.connections.clone()));
 
         let ready_ms = began.elapsed().as_millis();
         info!(
-            %api_address, %ops_address, %base_url, ready_ms = u64::try_from(ready_ms).unwrap_or(u64::MAX),
+            api_address = api_address.map(tracing::field::display), %ops_address, %base_url, ready_ms = u64::try_from(ready_ms).unwrap_or(u64::MAX),
             "harborhook {} is ready at {base_url} after {ready_ms} ms", env!("CARGO_PKG_VERSION")
         );
-        Ok(Self { welcome, api, ops, worker, upkeep, stopping, store })
+        Ok(Self { welcome, api, ops, worker, tasks, stopping, store })
     }
 
     /// Stops everything within `grace`: accepts nothing more, finishes what was begun, closes the store.
@@ -175,9 +200,13 @@ impl Instance {
         info!("harborhook stops");
         self.stopping.cancel();
         // Publishes end quickly; deliveries may take all the time that is left.
-        self.api.stop(left() / 3).await;
-        self.worker.stop(left()).await;
-        self.upkeep.wait().await;
+        if let Some(api) = self.api {
+            api.stop(left() / 3).await;
+        }
+        if let Some(worker) = self.worker {
+            worker.stop(left()).await;
+        }
+        self.tasks.wait().await;
         // Probes and metrics are served to the last.
         self.ops.stop(OPS_GRACE).await;
         self.store.close().await;
@@ -208,7 +237,7 @@ pub(crate) fn prepare_data(settings: &Settings, rng: &dyn Rng) -> Result<MasterK
         path: data_dir.clone(),
         source,
     })?;
-    Ok(keys::master_key(&settings.security, data_dir, &settings.store_file(), rng)?)
+    Ok(keys::master_key(&settings.security, data_dir, settings.store_file().as_deref(), rng)?)
 }
 
 /// Makes a directory that only its owner may look into. One that is there keeps its mode.
@@ -222,23 +251,31 @@ async fn open_store(
     policy: PolicyLayer,
     master: MasterKey,
     senses: &Senses,
-) -> Result<Arc<SqliteStore>, StartError> {
+) -> Result<Arc<dyn Store>, StartError> {
     let addresses = AddressPolicy {
         http: settings.security.allow_http,
         loopback: is_dev,
         subnets: settings.security.allowed_subnets.clone().into(),
     };
-    let sqlite =
-        harbor_store::Settings { instance: InstanceLayer { policy, addresses }, ..settings.sqlite() };
+    let instance = InstanceLayer { policy, addresses };
     let Senses { clock, rng, metrics } = senses.clone();
     let observer: Arc<dyn Observer> = metrics;
-    let open = move || SqliteStore::open(sqlite, master, clock, rng, observer);
-    Ok(tokio::task::spawn_blocking(open).await.expect("opening the store does not panic")?)
+    match settings.chosen_store() {
+        ChosenStore::Sqlite(chosen) => {
+            let chosen = sqlite::Settings { instance, ..chosen };
+            let open = move || SqliteStore::open(chosen, master, clock, rng, observer);
+            Ok(tokio::task::spawn_blocking(open).await.expect("opening the store does not panic")?)
+        }
+        ChosenStore::Postgres(chosen) => {
+            let chosen = postgres::Settings { instance, ..chosen };
+            Ok(PostgresStore::open(chosen, master, clock, rng, observer).await?)
+        }
+    }
 }
 
-fn start_worker(
+async fn start_worker(
     settings: &Settings,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     senses: &Senses,
 ) -> Result<Worker, StartError> {
     let mut send = settings.send.clone();
@@ -253,24 +290,49 @@ fn start_worker(
     let resolver = Arc::new(SystemResolver::default());
     let deps = worker::Deps {
         deliveries: store.clone(),
+        workers: store.clone(),
+        breakers: store.clone(),
         directory: store.clone(),
         sender: Arc::new(HttpSender::new(send, resolver, senses.clock.clone())?),
         clock: senses.clock.clone(),
         rng: senses.rng.clone(),
         observer: senses.metrics.clone(),
     };
-    Ok(Worker::start(deps, settings.worker.clone()))
+    Ok(Worker::start(deps, settings.worker.clone()).await?)
 }
 
-fn start_upkeep(
+/// Starts what goes on beside requests.
+fn start_tasks(
     settings: &Settings,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
+    worker: Option<&Worker>,
     senses: &Senses,
-    stopping: CancellationToken,
+    stopping: &CancellationToken,
 ) -> TaskTracker {
-    let deps = upkeep::Deps { upkeep: store.clone(), clock: senses.clock.clone() };
     let tasks = TaskTracker::new();
-    tasks.spawn(upkeep::run(deps, settings.upkeep.clone(), stopping));
+    if settings.has_role(Role::Scheduler) {
+        let candidate = WorkerId::new(senses.clock.now(), &*senses.rng);
+        let leadership = Leadership::new(store.clone(), senses.clock.clone(), candidate, "upkeep");
+        let deps = upkeep::Deps { upkeep: store.clone(), clock: senses.clock.clone(), leadership };
+        tasks.spawn(upkeep::run(deps, settings.upkeep.clone(), stopping.clone()));
+    }
+    if let Some(worker) = worker {
+        tasks.spawn(pass_on_hints(Arc::clone(store), worker.clone(), stopping.clone()));
+    }
     tasks.close();
     tasks
+}
+
+/// Lets the worker look whenever another process may have made work for it.
+async fn pass_on_hints(store: Arc<dyn Store>, worker: Worker, stopping: CancellationToken) {
+    let mut hints = store.hints();
+    loop {
+        tokio::select! {
+            changed = hints.changed() => match changed {
+                Ok(()) => worker.nudge(),
+                Err(_) => return,
+            },
+            () = stopping.cancelled() => return,
+        }
+    }
 }

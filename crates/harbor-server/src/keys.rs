@@ -51,10 +51,11 @@ pub(crate) fn operator_key(settings: &SecuritySettings) -> Result<Option<Secret>
 }
 
 /// The master key: given, or kept in the data directory, or made there for a store that does not exist yet.
+/// `store` is the embedded store's file; a server's database is asked when it is opened.
 pub(crate) fn master_key(
     settings: &SecuritySettings,
     data_dir: &Path,
-    store: &Path,
+    store: Option<&Path>,
     rng: &dyn Rng,
 ) -> Result<MasterKey, KeyError> {
     if let Some(key) = &settings.master_key {
@@ -65,7 +66,7 @@ pub(crate) fn master_key(
     }
     let path = data_dir.join(MASTER_KEY_FILE);
     if !path.exists() {
-        if store.exists() {
+        if let Some(store) = store.filter(|store| store.exists()) {
             return Err(KeyError::Lost { store: store.to_owned(), path });
         }
         make(&path, &MasterKey::generate(rng))?;
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     fn given(settings: &SecuritySettings, folder: &Path) -> Result<[u8; 32], String> {
-        let key = master_key(settings, folder, &folder.join("harborhook.db"), &SeededRng::new(1));
+        let key = master_key(settings, folder, Some(&folder.join("harborhook.db")), &SeededRng::new(1));
         key.map(|key| key.derive("test")).map_err(|error| error.to_string())
     }
 

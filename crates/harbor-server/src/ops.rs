@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use harbor_deliver::worker::Worker;
-use harbor_model::port::deliveries::{Backlog, Deliveries};
+use harbor_model::port::deliveries::Backlog;
 use harbor_model::time::Clock;
 use harbor_observe::logs::Logs;
 use harbor_observe::metrics::{Format, Gauges, Metrics};
-use harbor_store::SqliteStore;
+use harbor_store::Store;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use tracing::warn;
@@ -24,8 +24,9 @@ const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Scraped {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) worker: Worker,
-    pub(crate) store: Arc<SqliteStore>,
+    /// None where this process does not deliver.
+    pub(crate) worker: Option<Worker>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) logs: Arc<Logs>,
 }
@@ -46,8 +47,9 @@ impl Scraped {
     async fn gauges(&self) -> Gauges {
         let backlog = self.backlog().await;
         let now = self.clock.now();
+        let held = self.worker.as_ref().map(Worker::held).unwrap_or_default();
         Gauges {
-            inflight: self.worker.held().in_flight.try_into().unwrap_or(u64::MAX),
+            inflight: held.in_flight.try_into().unwrap_or(u64::MAX),
             backlog: backlog.map(|backlog| backlog.due),
             oldest_due: backlog
                 .map(|backlog| backlog.oldest_due_at.map_or(Duration::ZERO, |at| now.since(at))),

@@ -22,11 +22,12 @@ use harbor_model::policy::PolicyLayer;
 use harbor_model::policy::written::WrittenPolicy;
 use harbor_model::secret::Secret;
 use harbor_observe::{logs, metrics};
+use harbor_store::{postgres, sqlite};
 use ipnet::IpNet;
 use url::Url;
 
 use crate::listen;
-use crate::settings::value::DatabaseUrl;
+use crate::settings::value::{DatabaseUrl, Queue, Role};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +46,11 @@ pub(crate) struct Settings {
     pub(crate) metrics: metrics::Settings,
 }
 
-/// Where the instance is reached, and what it allows to connections.
+/// What this process does, where it is reached, and what it allows to connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerSettings {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) queue: Queue,
     pub(crate) listen: SocketAddr,
     pub(crate) ops_listen: SocketAddr,
     pub(crate) public_url: Option<Url>,
@@ -59,6 +62,8 @@ pub(crate) struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
+            roles: vec![Role::All],
+            queue: Queue::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             ops_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
             public_url: None,
@@ -73,19 +78,47 @@ impl Default for ServerSettings {
 const DATABASE_FILE: &str = "harborhook.db";
 
 /// The store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct StoreSettings {
     pub(crate) database_url: Option<DatabaseUrl>,
-    pub(crate) sqlite: harbor_store::Settings,
+    pub(crate) sqlite: sqlite::Settings,
+    /// Its URL is in `database_url`.
+    pub(crate) postgres: postgres::Settings,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        let nowhere = Secret::new(String::new());
+        Self {
+            database_url: None,
+            sqlite: sqlite::Settings::default(),
+            postgres: postgres::Settings::at(nowhere),
+        }
+    }
+}
+
+/// Which store, with what it can be told.
+pub(crate) enum ChosenStore {
+    /// The embedded one.
+    Sqlite(sqlite::Settings),
+    /// A PostgreSQL server.
+    Postgres(postgres::Settings),
 }
 
 impl Settings {
-    /// The file of the embedded store.
-    pub(crate) fn store_file(&self) -> PathBuf {
+    /// The file of the embedded store; none where the store is another one.
+    pub(crate) fn store_file(&self) -> Option<PathBuf> {
         match &self.store.database_url {
-            Some(DatabaseUrl::Sqlite(file)) => file.clone(),
-            None => self.server.data_dir.join(DATABASE_FILE),
+            Some(DatabaseUrl::Sqlite(file)) => Some(file.clone()),
+            Some(DatabaseUrl::Postgres(_)) => None,
+            None => Some(self.server.data_dir.join(DATABASE_FILE)),
         }
+    }
+
+    /// Whether this process has a role.
+    pub(crate) fn has_role(&self, role: Role) -> bool {
+        let roles = &self.server.roles;
+        roles.contains(&Role::All) || roles.contains(&role)
     }
 
     /// The rules that values break together, each with the key, or the section, to blame.
@@ -104,8 +137,13 @@ impl Settings {
                 ));
             }
         }
-        let of_store = self.sqlite().validate().err().unwrap_or_default();
-        broken.extend(of_store.iter().map(|e| FieldError::new(format!("store.{}", e.name), e.reason)));
+        broken.extend(self.broken_roles());
+        let (section, of_store) = match self.chosen_store() {
+            ChosenStore::Sqlite(settings) => ("store", settings.validate()),
+            ChosenStore::Postgres(settings) => ("postgres", settings.validate()),
+        };
+        let of_store = of_store.err().unwrap_or_default();
+        broken.extend(of_store.iter().map(|e| FieldError::new(format!("{section}.{}", e.name), e.reason)));
         let of_api = self.api.validate().err().unwrap_or_default();
         broken.extend(of_api.iter().map(|rule| FieldError::new("api", rule)));
         let of_worker = [self.worker.validate(), self.send.validate()];
@@ -124,9 +162,33 @@ impl Settings {
         self.policy.layer("policy.")
     }
 
-    /// The settings of the embedded store.
-    pub(crate) fn sqlite(&self) -> harbor_store::Settings {
-        harbor_store::Settings { path: Some(self.store_file()), ..self.store.sqlite.clone() }
+    fn broken_roles(&self) -> Option<FieldError> {
+        const FIELD: &str = "server.roles";
+        let roles = [Role::Api, Role::Worker, Role::Scheduler];
+        if !roles.iter().any(|role| self.has_role(*role)) {
+            return Some(FieldError::new(FIELD, "must name at least one role"));
+        }
+        let is_whole = roles.iter().all(|role| self.has_role(*role));
+        let is_embedded = self.store_file().is_some();
+        (is_embedded && !is_whole).then(|| {
+            FieldError::new(
+                FIELD,
+                "must be all with the embedded store, which one process has to itself: \
+                 several processes share a store.database_url of postgres://",
+            )
+        })
+    }
+
+    /// The store that is wanted, with its settings.
+    pub(crate) fn chosen_store(&self) -> ChosenStore {
+        match &self.store.database_url {
+            Some(DatabaseUrl::Postgres(url)) => {
+                ChosenStore::Postgres(postgres::Settings { url: url.clone(), ..self.store.postgres.clone() })
+            }
+            Some(DatabaseUrl::Sqlite(_)) | None => {
+                ChosenStore::Sqlite(sqlite::Settings { path: self.store_file(), ..self.store.sqlite.clone() })
+            }
+        }
     }
 }
 

@@ -7,15 +7,15 @@ use axum::Router;
 use harbor_api::deps::{Deps, Readiness};
 use harbor_api::router::{ops_router, router};
 use harbor_auth::authenticator::Authenticator;
-use harbor_deliver::worker::Worker;
 use harbor_ingest::publish::{self, Publisher};
 use harbor_model::chance::Rng;
 use harbor_model::policy::PolicyLayer;
 use harbor_model::port::Fault;
+use harbor_model::port::handoff::Handoff;
 use harbor_model::port::observer::Observer;
 use harbor_model::time::Clock;
 use harbor_recover::dead_letters::{self, DeadLetters};
-use harbor_store::SqliteStore;
+use harbor_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
@@ -25,8 +25,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) instance_policy: PolicyLayer,
     pub(crate) cursor_key: [u8; 32],
-    pub(crate) store: Arc<SqliteStore>,
-    pub(crate) worker: Worker,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) handoff: Arc<dyn Handoff>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
@@ -44,8 +44,7 @@ pub(crate) struct Routers {
 
 /// Puts the API together.
 pub(crate) fn routers(parts: Parts<'_>) -> Routers {
-    let Parts { settings, store, worker, clock, rng, .. } = parts;
-    let handoff = Arc::new(worker);
+    let Parts { settings, store, handoff, clock, rng, .. } = parts;
     let readiness = Arc::new(StoreReadiness { store: store.clone(), stopping: parts.stopping });
     let publisher = Publisher::new(
         publish::Deps {
@@ -75,6 +74,7 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
         directory: store.clone(),
         tenants: store.clone(),
         endpoints: store.clone(),
+        breakers: store.clone(),
         subscriptions: store.clone(),
         api_keys: store.clone(),
         history: store,
@@ -91,7 +91,7 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
 
 /// Ready while the store answers and nobody has asked the instance to stop.
 struct StoreReadiness {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     stopping: CancellationToken,
 }
 

@@ -71,31 +71,41 @@ pub(crate) struct DirectoryCache {
     tenants_max: usize,
     /// Counts loads; tells which slots were of use lately.
     loads: AtomicU64,
+    /// Raised when everything that was read before counts for nothing.
+    epoch: AtomicU64,
+}
+
+/// A snapshot, and the epoch in which it began to be read.
+struct Known {
+    snapshot: Arc<TenantSnapshot>,
+    epoch: u64,
 }
 
 #[derive(Default)]
 struct Slot {
-    snapshot: RwLock<Option<Arc<TenantSnapshot>>>,
+    known: RwLock<Option<Known>>,
     observed: AtomicU64,
     used: AtomicU64,
     loading: tokio::sync::Mutex<()>,
 }
 
 impl Slot {
-    /// The snapshot, if none newer was observed.
-    fn fresh(&self) -> Option<Arc<TenantSnapshot>> {
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot.as_ref().filter(|known| known.version >= self.observed.load(Ordering::Acquire)).cloned()
+    /// The snapshot, if it is of this epoch and none newer was observed.
+    fn fresh(&self, epoch: u64) -> Option<Arc<TenantSnapshot>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.as_ref().filter(|known| known.epoch == epoch)?;
+        let observed = self.observed.load(Ordering::Acquire);
+        (known.snapshot.version >= observed).then(|| known.snapshot.clone())
     }
 
-    fn put(&self, snapshot: Arc<TenantSnapshot>) {
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    fn put(&self, snapshot: Arc<TenantSnapshot>, epoch: u64) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Known { snapshot, epoch });
     }
 }
 
 impl DirectoryCache {
     pub(crate) fn new(tenants_max: usize) -> Self {
-        Self { slots: RwLock::default(), tenants_max, loads: AtomicU64::new(0) }
+        Self { slots: RwLock::default(), tenants_max, loads: AtomicU64::new(0), epoch: AtomicU64::new(0) }
     }
 
     /// The tenant's snapshot; `load` reads it where memory holds none that is new enough.
@@ -110,14 +120,16 @@ impl DirectoryCache {
     {
         if let Some(slot) = self.find(id) {
             slot.used.store(self.loads.load(Ordering::Relaxed), Ordering::Relaxed);
-            if let Some(snapshot) = slot.fresh() {
+            if let Some(snapshot) = slot.fresh(self.epoch()) {
                 return Ok(Some(snapshot));
             }
         }
 
         let slot = self.slot(id);
         let _loading = slot.loading.lock().await;
-        if let Some(snapshot) = slot.fresh() {
+        // Before the first statement of `load`: what is forgotten meanwhile is forgotten of it too.
+        let epoch = self.epoch();
+        if let Some(snapshot) = slot.fresh(epoch) {
             return Ok(Some(snapshot));
         }
         let wanted = slot.observed.load(Ordering::Acquire);
@@ -132,7 +144,7 @@ impl DirectoryCache {
             let _ =
                 slot.observed.compare_exchange(wanted, snapshot.version, Ordering::AcqRel, Ordering::Acquire);
         }
-        slot.put(snapshot.clone());
+        slot.put(snapshot.clone(), epoch);
         Ok(Some(snapshot))
     }
 
@@ -141,6 +153,15 @@ impl DirectoryCache {
         if let Some(slot) = self.find(id) {
             slot.observed.fetch_max(version, Ordering::AcqRel);
         }
+    }
+
+    /// Makes everything that was read until now count for nothing: changes may have been missed.
+    pub(crate) fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     fn find(&self, id: &TenantId) -> Option<Arc<Slot>> {

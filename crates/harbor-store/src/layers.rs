@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harbor_model::policy::breaker::BreakerLayer;
 use harbor_model::policy::retry::{Backoff, ClientErrors, RetryLayer};
 use harbor_model::policy::{PolicyLayer, RateLimit, SigningSchemes};
 use harbor_model::tenant::TenantPolicy;
@@ -65,6 +66,8 @@ struct LayerJson {
     rate_limit: Option<RateLimitJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_in_flight: Option<u32>,
+    #[serde(skip_serializing_if = "BreakerJson::is_empty")]
+    circuit_breaker: BreakerJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     signing: Option<SigningJson>,
 }
@@ -92,6 +95,29 @@ struct RateLimitJson {
     burst: u32,
 }
 
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct BreakerJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consecutive_failures: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p95_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_max_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<u32>,
+}
+
+impl BreakerJson {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct SigningJson {
     standard: bool,
@@ -115,6 +141,7 @@ impl From<&PolicyLayer> for LayerJson {
                 .rate_limit
                 .map(|limit| RateLimitJson { per_second: limit.per_second, burst: limit.burst }),
             max_in_flight: layer.max_in_flight,
+            circuit_breaker: BreakerJson::from(&layer.breaker),
             signing: layer
                 .signing
                 .map(|schemes| SigningJson { standard: schemes.standard, harborhook: schemes.harborhook }),
@@ -137,9 +164,36 @@ impl From<LayerJson> for PolicyLayer {
                 .rate_limit
                 .map(|limit| RateLimit { per_second: limit.per_second, burst: limit.burst }),
             max_in_flight: json.max_in_flight,
+            breaker: BreakerLayer::from(json.circuit_breaker),
             signing: json
                 .signing
                 .map(|schemes| SigningSchemes { standard: schemes.standard, harborhook: schemes.harborhook }),
+        }
+    }
+}
+
+impl From<&BreakerLayer> for BreakerJson {
+    fn from(layer: &BreakerLayer) -> Self {
+        Self {
+            enabled: layer.is_enabled,
+            consecutive_failures: layer.consecutive_failures,
+            p95_ms: layer.p95.map(ms),
+            cooldown_ms: layer.cooldown.map(ms),
+            cooldown_max_ms: layer.cooldown_max.map(ms),
+            probes: layer.probes,
+        }
+    }
+}
+
+impl From<BreakerJson> for BreakerLayer {
+    fn from(json: BreakerJson) -> Self {
+        Self {
+            is_enabled: json.enabled,
+            consecutive_failures: json.consecutive_failures,
+            p95: json.p95_ms.map(Duration::from_millis),
+            cooldown: json.cooldown_ms.map(Duration::from_millis),
+            cooldown_max: json.cooldown_max_ms.map(Duration::from_millis),
+            probes: json.probes,
         }
     }
 }
@@ -231,9 +285,26 @@ mod tests {
                 },
                 rate_limit: Some(RateLimit { per_second: 10, burst: 20 }),
                 max_in_flight: Some(1),
+                breaker: BreakerLayer {
+                    is_enabled: Some(false),
+                    consecutive_failures: Some(3),
+                    p95: Some(second / 2),
+                    cooldown: Some(second * 5),
+                    cooldown_max: Some(second * 60),
+                    probes: Some(2),
+                },
                 signing: Some(SigningSchemes { standard: true, harborhook: false }),
             });
         }
+    }
+
+    #[test]
+    fn a_part_of_a_breaker_survives_its_json() {
+        let breaker = BreakerLayer { p95: Some(Duration::from_millis(800)), ..BreakerLayer::default() };
+        let layer = PolicyLayer { breaker, ..PolicyLayer::default() };
+        let json = layer_to_json(&layer);
+        assert_eq!(json, r#"{"circuit_breaker":{"p95_ms":800}}"#);
+        assert_eq!(layer_from_json(&json).unwrap(), layer);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! [`open`](SqliteStore::open) is in `open.rs`. Changes go through `writer.rs`, which gathers them into
 //! transactions; reads through `readers.rs`. The way of an event is `publish.rs`, `deliveries.rs`,
-//! `finish.rs`, with `leases.rs` for who holds what; what people look at is in `history.rs`.
+//! `finish.rs`, with `leases.rs` for who holds what and `workers.rs` for who is at work; what people look at
+//! is in `history.rs`.
 
 mod open;
 mod settings;
@@ -14,11 +15,15 @@ mod readers;
 mod transaction;
 mod writer;
 
+mod batch;
 mod claims;
 mod deliveries;
 mod finish;
 mod leases;
 mod publish;
+
+mod breakers;
+mod workers;
 
 mod api_keys;
 mod directory;
@@ -35,18 +40,22 @@ mod trouble;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use harbor_model::chance::Rng;
 use harbor_model::port::Fault;
 use harbor_model::time::Clock;
+use tokio::sync::watch;
 
 pub use crate::sqlite::open::{OpenError, migrate};
 pub use crate::sqlite::settings::{Settings, SettingsError};
 
+use crate::Store;
 use crate::directory::{DirectoryCache, InstanceLayer};
+use crate::keyring::Keyring;
 use crate::sqlite::database::Database;
-use crate::sqlite::keyring::Keyring;
 use crate::sqlite::leases::LeaseTable;
 use crate::sqlite::upkeep::OrphanWalk;
+use crate::sqlite::workers::Leaders;
 use crate::sqlite::writer::Bounds;
 
 /// The embedded store. Implements every port.
@@ -57,21 +66,27 @@ pub struct SqliteStore {
     keyring: Arc<Keyring>,
     directory: Arc<DirectoryCache>,
     instance: Arc<InstanceLayer>,
+    leaders: Leaders,
     orphan_walk: OrphanWalk,
+    hints: watch::Sender<u64>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
 }
 
-impl SqliteStore {
-    /// Whether the store answers: reads one row.
-    pub async fn check(&self) -> Result<(), Fault> {
+#[async_trait]
+impl Store for SqliteStore {
+    async fn check(&self) -> Result<(), Fault> {
         self.database.read(|conn| Ok(conn.prepare_cached("SELECT 1")?.exists([]).map(drop)?)).await
     }
 
     /// Works off the changes that were handed in, copies everything into one file and ends the threads.
-    /// What is asked of the store afterwards is answered with a fault.
-    pub async fn close(&self) {
+    async fn close(&self) {
         self.database.close().await;
+    }
+
+    /// Never changes: no other process works with this database.
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
     }
 }
 

@@ -1,32 +1,46 @@
 //! A clock that stands still until a test moves it.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use harbor_model::time::{Clock, Timestamp};
-use tokio::sync::watch;
 
-/// A clock that a test moves. Sleepers wake when it reaches their instant.
+/// A clock that a test moves. Sleepers wake when it reaches their instant, in the order of their instants
+/// and then of their coming, so that what follows is the same each time.
 #[derive(Debug)]
 pub struct ManualClock {
     began: Timestamp,
-    now: Mutex<watch::Sender<Timestamp>>,
+    hands: Mutex<Hands>,
+}
+
+#[derive(Debug)]
+struct Hands {
+    now: Timestamp,
+    sleepers: BTreeMap<(Timestamp, u64), Waker>,
+    next_ticket: u64,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self { began: now, now: Mutex::new(watch::Sender::new(now)) }
+        let hands = Hands { now, sleepers: BTreeMap::new(), next_ticket: 0 };
+        Self { began: now, hands: Mutex::new(hands) }
     }
 
     /// Moves the clock to `instant`; it never goes back.
     pub fn advance_to(&self, instant: Timestamp) {
-        self.lock().send_if_modified(|now| {
-            let moves = instant > *now;
-            *now = instant.max(*now);
-            moves
-        });
+        let mut hands = self.lock();
+        hands.now = hands.now.max(instant);
+        let mut woken = Vec::new();
+        while hands.sleepers.first_key_value().is_some_and(|((wakes_at, _), _)| *wakes_at <= hands.now) {
+            woken.extend(hands.sleepers.pop_first());
+        }
+        drop(hands);
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Moves the clock on by `step`.
@@ -34,15 +48,50 @@ impl ManualClock {
         self.advance_to(self.now() + step);
     }
 
-    fn lock(&self) -> MutexGuard<'_, watch::Sender<Timestamp>> {
-        self.now.lock().expect("no move panics")
+    /// When the next sleeper wakes.
+    pub fn next_wake_at(&self) -> Option<Timestamp> {
+        self.lock().sleepers.first_key_value().map(|((wakes_at, _), _)| *wakes_at)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hands> {
+        self.hands.lock().expect("no move panics")
+    }
+}
+
+/// One who sleeps. Dropping it forgets it.
+struct Sleep<'a> {
+    clock: &'a ManualClock,
+    instant: Timestamp,
+    ticket: Option<u64>,
+}
+
+impl Sleep<'_> {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+        let mut hands = self.clock.lock();
+        if hands.now >= self.instant {
+            return Poll::Ready(());
+        }
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            hands.next_ticket += 1;
+            hands.next_ticket
+        });
+        hands.sleepers.insert((self.instant, ticket), context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.clock.lock().sleepers.remove(&(self.instant, ticket));
+        }
     }
 }
 
 #[async_trait]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.lock().borrow()
+        self.lock().now
     }
 
     fn elapsed(&self) -> Duration {
@@ -50,7 +99,7 @@ impl Clock for ManualClock {
     }
 
     async fn sleep_until(&self, instant: Timestamp) {
-        let mut moves = self.lock().subscribe();
-        moves.wait_for(|now| *now >= instant).await.expect("the clock outlives its sleepers");
+        let mut sleep = Sleep { clock: self, instant, ticket: None };
+        poll_fn(|context| sleep.poll(context)).await;
     }
 }

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::api::Api;
+use crate::services::TestDatabase;
+use crate::stores;
 
 /// How long a program may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +54,8 @@ pub fn skip(what: &str) {
     assert!(!is_ci, "skipped: no {what}");
 }
 
-/// `harborhook serve --dev` as a process, on a data directory that outlives it.
+/// `harborhook serve --dev` as a process, on a data directory that outlives it and on the store that this
+/// run is about.
 pub struct Server {
     child: Child,
     folder: TempDir,
@@ -60,21 +63,39 @@ pub struct Server {
     /// The address of the ops listener.
     pub ops_address: SocketAddr,
     arguments: Vec<String>,
+    /// Dropped after the process; none where the store is in the folder or somebody else's.
+    _database: Option<TestDatabase>,
 }
 
+/// The master key of servers that share a database: 32 bytes in hexadecimal. It protects nothing.
+const SHARED_MASTER_KEY: &str = "6861726265722d686f6f6b2d746573742d6d61737465722d6b65792d33322d62";
+
 impl Server {
-    /// Starts a server on an empty data directory and waits until it is ready.
+    /// Starts a server on an empty store and waits until it is ready.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with more arguments.
+    /// Starts a server on an empty store, with more arguments.
     pub async fn start_with(arguments: &[&str]) -> Self {
+        let database = stores::database_if_any().await;
+        let url = database.as_ref().map(TestDatabase::url);
+        Self::launch(arguments, url.as_deref(), database).await
+    }
+
+    /// Starts one of several servers on the database at `url`, with more arguments.
+    pub async fn start_on(url: &str, arguments: &[&str]) -> Self {
+        Self::launch(arguments, Some(url), None).await
+    }
+
+    async fn launch(arguments: &[&str], url: Option<&str>, database: Option<TestDatabase>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let url = url.map(|url| ["--database-url", url]);
+        let arguments = arguments.iter().copied().chain(url.into_iter().flatten());
+        let arguments = arguments.map(str::to_owned).collect();
         let (address, ops_address) = (free_address(), free_address());
         let child = spawn(folder.path(), address, ops_address, &arguments);
-        let mut server = Self { child, folder, address, ops_address, arguments };
+        let mut server = Self { child, folder, address, ops_address, arguments, _database: database };
         server.ready().await;
         server
     }
@@ -120,17 +141,32 @@ impl Server {
         self.ready().await;
     }
 
+    /// Stops the process between two instructions, until [`Server::thaw`].
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets a frozen process go on.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the server runs").to_string();
+        let told = Command::new("kill").args([signal, &pid]).status().await.expect("`kill` runs");
+        assert!(told.success(), "the server is there to be told");
+    }
+
     /// Asks the process to end, and waits for it.
     pub async fn stop(&mut self) -> ExitStatus {
-        let pid = self.child.id().expect("the server runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("`kill` runs");
-        assert!(told.success(), "the server is there to be told");
+        self.signal("-TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.expect("the server ends in time").expect("its end is told")
     }
 
     async fn ready(&mut self) {
-        let api = Api::new(&self.base_url(), "nobody");
+        // Every process says on its ops listener whether it is ready, whatever its roles.
+        let api = Api::new(&format!("http://{}", self.ops_address), "nobody");
         let is_ready = async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("the server's state is told") {
@@ -156,6 +192,7 @@ fn spawn(data_dir: &Path, address: SocketAddr, ops_address: SocketAddr, argument
         .arg(data_dir)
         .args(arguments)
         .env_clear()
+        .env("HARBORHOOK_MASTER_KEY", SHARED_MASTER_KEY)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("the log has a second handle"))
         .stderr(log)

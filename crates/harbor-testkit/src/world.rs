@@ -13,19 +13,19 @@ use harbor_model::address::AddressPolicy;
 use harbor_model::chance::{Rng, SeededRng};
 use harbor_model::delivery::{Delivery, DeliveryWithAttempts};
 use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId};
-use harbor_model::port::deliveries::Deliveries;
-use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, History};
+use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter};
 use harbor_model::port::observer::NoObserver;
 use harbor_model::port::page::PageAsk;
-use harbor_model::port::registry::{Change, Endpoints, Tenants};
-use harbor_model::port::upkeep::Upkeep;
+use harbor_model::port::registry::Change;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::{Clock, Timestamp};
+use harbor_store::Store;
 use harbor_store::directory::InstanceLayer;
-use harbor_store::{MasterKey, SqliteStore};
 
 use crate::clock::ManualClock;
 use crate::receivers::{Received, ScriptedReceivers};
+use crate::services::TestDatabase;
+use crate::stores;
 use crate::world::endpoint::EndpointPlan;
 
 pub use crate::world::endpoint::SECRET;
@@ -43,7 +43,7 @@ pub struct World {
     /// What endpoints answer, and what they got.
     pub receivers: Arc<ScriptedReceivers>,
     /// The store.
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     /// The publisher.
     pub publisher: Publisher,
     /// The worker.
@@ -52,6 +52,8 @@ pub struct World {
     pub tenant: TenantId,
     /// Chance, from a seed.
     pub rng: Arc<dyn Rng>,
+    /// Dropped after everything that uses it.
+    _database: Option<TestDatabase>,
 }
 
 /// An endpoint of a world.
@@ -73,9 +75,11 @@ impl World {
     pub async fn from_seed(seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(WORLD_BEGINS));
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
-        let store = open_store(&clock, &rng).await;
+        let addresses = AddressPolicy { http: true, loopback: true, ..AddressPolicy::default() };
+        let instance = InstanceLayer { addresses, ..InstanceLayer::default() };
+        let (store, database) = stores::open_fresh(instance, clock.clone(), rng.clone()).await;
         let receivers = Arc::new(ScriptedReceivers::new(clock.clone()));
-        let worker = start_worker(&store, &clock, &rng, &receivers);
+        let worker = start_worker(deps_of(&store, &clock, &rng, &receivers)).await;
         let deps = publish::Deps {
             intake: store.clone(),
             directory: store.clone(),
@@ -85,8 +89,18 @@ impl World {
             observer: Arc::new(NoObserver),
         };
         let publisher = Publisher::new(deps, harbor_ingest::request::Settings::default());
-        let tenant = create_tenant(&store, "tn_world").await;
-        Self { clock, receivers, store, publisher, worker, tenant, rng }
+        let tenant = create_tenant(&*store, "tn_world").await;
+        Self { clock, receivers, store, publisher, worker, tenant, rng, _database: database }
+    }
+
+    /// What a worker of this world needs; a test may put something else in a place.
+    pub fn worker_deps(&self) -> worker::Deps {
+        deps_of(&self.store, &self.clock, &self.rng, &self.receivers)
+    }
+
+    /// Starts another worker beside the world's own.
+    pub async fn another_worker(&self) -> Worker {
+        start_worker(self.worker_deps()).await
     }
 
     /// Plans an endpoint of the world's tenant that wants every event; `.await` makes it.
@@ -214,33 +228,29 @@ impl Drop for World {
     }
 }
 
-async fn open_store(clock: &Arc<ManualClock>, rng: &Arc<dyn Rng>) -> Arc<SqliteStore> {
-    let addresses = AddressPolicy { http: true, loopback: true, ..AddressPolicy::default() };
-    let instance = InstanceLayer { addresses, ..InstanceLayer::default() };
-    let settings = harbor_store::Settings { instance, ..harbor_store::Settings::in_memory() };
-    let master = MasterKey::generate(&**rng);
-    SqliteStore::open(settings, master, clock.clone(), rng.clone(), Arc::new(NoObserver))
-        .expect("memory opens")
+async fn start_worker(deps: worker::Deps) -> Worker {
+    Worker::start(deps, worker::Settings::default()).await.expect("the store answers")
 }
 
-fn start_worker(
-    store: &Arc<SqliteStore>,
+fn deps_of(
+    store: &Arc<dyn Store>,
     clock: &Arc<ManualClock>,
     rng: &Arc<dyn Rng>,
     receivers: &Arc<ScriptedReceivers>,
-) -> Worker {
-    let deps = worker::Deps {
+) -> worker::Deps {
+    worker::Deps {
         deliveries: store.clone(),
+        workers: store.clone(),
+        breakers: store.clone(),
         directory: store.clone(),
         sender: receivers.clone(),
         clock: clock.clone(),
         rng: rng.clone(),
         observer: Arc::new(NoObserver),
-    };
-    Worker::start(deps, worker::Settings::default())
+    }
 }
 
-async fn create_tenant(store: &SqliteStore, id: &str) -> TenantId {
+async fn create_tenant(store: &dyn Store, id: &str) -> TenantId {
     let tenant = Tenant {
         id: id.parse().expect("a tenant id"),
         name: id.to_owned(),

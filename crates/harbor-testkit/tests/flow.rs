@@ -2,10 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it is surprised")]
 
 mod flow {
+    mod breaker;
     mod dead_letters;
+    mod fleet;
     mod holds;
+    mod incarnations;
     mod publish;
     mod requests;
     mod retries;
+    mod shares;
     mod trouble;
 }

@@ -3,10 +3,12 @@
 
 mod system {
     mod bad_input;
+    mod cluster;
     mod crash;
     mod harborctl;
     mod isolation;
     mod journey;
     mod payloads;
+    mod publishers;
     mod set_up;
 }

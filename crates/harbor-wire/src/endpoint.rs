@@ -7,7 +7,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::object;
 use crate::patch::Patch;
-use crate::policy::{PolicyOrigins, RateLimit, RetrySettings, Signing};
+use crate::policy::{
+    CircuitBreaker, CircuitBreakerSettings, PolicyOrigins, RateLimit, RetrySettings, Signing,
+};
 
 /// An endpoint to be made. Policies that are left out are inherited from the tenant and the instance.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -54,6 +56,9 @@ pub struct CreateEndpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<u32>,
+    /// When it is left alone for a while.
+    #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerSettings>,
     /// Which signatures requests carry.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
@@ -99,6 +104,10 @@ pub struct UpdateEndpoint {
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<u32>, required = false)]
     pub max_in_flight: Patch<u32>,
+    /// When it is left alone for a while; fields that are not named stay.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<CircuitBreakerSettings>, required = false)]
+    pub circuit_breaker: Patch<CircuitBreakerSettings>,
     /// Which signatures requests carry.
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<Signing>, required = false)]
@@ -135,6 +144,8 @@ pub struct Endpoint {
     /// Why it gets no events; null where it gets them.
     #[schema(required)]
     pub disabled_reason: Option<DisabledReason>,
+    /// How its circuit breaker stands.
+    pub circuit: Circuit,
     /// The names of the headers that requests carry besides.
     #[schema(example = json!(["x-api-key"]))]
     pub header_names: Vec<String>,
@@ -149,6 +160,8 @@ pub struct Endpoint {
     /// The most requests in flight at a time.
     #[schema(example = 32)]
     pub max_in_flight: u32,
+    /// When it is left alone for a while.
+    pub circuit_breaker: CircuitBreaker,
     /// Which signatures requests carry.
     pub signing: Signing,
     /// Where each policy came from, by the path of its field.
@@ -173,6 +186,35 @@ pub enum DisabledReason {
     Manual,
     /// It answered 410.
     Gone,
+}
+
+/// How the circuit breaker of an endpoint stands. While it is not closed, deliveries wait and burn no attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "state": "open", "opened_at": "2026-01-31T12:00:00.000Z", "next_probe_at": "2026-01-31T12:00:30.000Z",
+}))]
+pub struct Circuit {
+    /// Whether deliveries go out.
+    pub state: CircuitState,
+    /// Since when the endpoint is left alone, through all probes that failed; null while it is closed.
+    #[schema(required)]
+    pub opened_at: Option<String>,
+    /// When the next probe may go out; while one is on its way, when another may take its place. Null while
+    /// it is closed.
+    #[schema(required)]
+    pub next_probe_at: Option<String>,
+}
+
+/// Whether a circuit breaker lets deliveries through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CircuitState {
+    /// Deliveries go out.
+    Closed,
+    /// Deliveries wait.
+    Open,
+    /// One delivery is on its way as a probe; the others wait.
+    HalfOpen,
 }
 
 /// A change of the secret.

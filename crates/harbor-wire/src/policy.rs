@@ -99,6 +99,59 @@ pub struct RateLimit {
     pub burst: Option<u32>,
 }
 
+/// When an endpoint is left alone for a while. What is left out is inherited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"consecutive_failures": 10, "cooldown": "30s"}))]
+pub struct CircuitBreakerSettings {
+    /// Whether it ever opens. True unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Opens after this many failures without a success between them. 10 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000)]
+    pub consecutive_failures: Option<u32>,
+    /// Opens when the 95th percentile of the latest latencies exceeds this. Never unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 300_000)]
+    pub p95_ms: Option<u64>,
+    /// How long it stays open the first time; at least `1s`. `30s` unless set; each probe that fails doubles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "30s")]
+    pub cooldown: Option<String>,
+    /// The longest that it stays open before a probe; at least `1s`. `5m` unless set; an inherited `cooldown`
+    /// that is longer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "5m")]
+    pub cooldown_max: Option<String>,
+    /// How many probes must succeed before it closes. 1 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub probes: Option<u32>,
+}
+
+/// When an endpoint is left alone for a while: the values in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "enabled": true, "consecutive_failures": 10, "p95_ms": null, "cooldown": "30s", "cooldown_max": "5m",
+    "probes": 1,
+}))]
+pub struct CircuitBreaker {
+    /// Whether it ever opens.
+    pub enabled: bool,
+    /// Opens after this many failures without a success between them.
+    pub consecutive_failures: u32,
+    /// Opens when the 95th percentile of the latest latencies exceeds this; null for never.
+    #[schema(required)]
+    pub p95_ms: Option<u64>,
+    /// How long it stays open the first time.
+    pub cooldown: String,
+    /// The longest that it stays open before a probe.
+    pub cooldown_max: String,
+    /// How many probes must succeed before it closes.
+    pub probes: u32,
+}
+
 /// Which signatures a request carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::object;
 use crate::patch::Patch;
-use crate::policy::{PolicyOrigins, RateLimit, RetrySettings, Signing};
+use crate::policy::{
+    CircuitBreaker, CircuitBreakerSettings, PolicyOrigins, RateLimit, RetrySettings, Signing,
+};
 
 /// A tenant to be made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +44,9 @@ pub struct TenantPolicySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<u32>,
+    /// When an endpoint is left alone for a while.
+    #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreakerSettings>,
     /// Which signatures requests carry.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
@@ -89,6 +94,10 @@ pub struct UpdateTenantPolicy {
     pub max_in_flight: Patch<u32>,
     /// See the tenant's policy.
     #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<CircuitBreakerSettings>, required = false)]
+    pub circuit_breaker: Patch<CircuitBreakerSettings>,
+    /// See the tenant's policy.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<Signing>, required = false)]
     pub signing: Patch<Signing>,
     /// See the tenant's policy.
@@ -134,6 +143,8 @@ pub struct TenantPolicy {
     /// The most requests in flight to each endpoint.
     #[schema(example = 32)]
     pub max_in_flight: u32,
+    /// When an endpoint is left alone for a while.
+    pub circuit_breaker: CircuitBreaker,
     /// Which signatures requests carry.
     pub signing: Signing,
     /// Whether its endpoints may have plain `http` URLs. The instance may allow them all the same.

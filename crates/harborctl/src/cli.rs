@@ -67,7 +67,7 @@ enum Command {
     Version(VersionArgs),
     /// Tenants: who owns endpoints and events (for operators)
     #[command(subcommand)]
-    Tenant(TenantCommand),
+    Tenant(Box<TenantCommand>),
     /// Endpoints: URLs that want events
     #[command(subcommand)]
     Endpoint(Box<EndpointCommand>),

@@ -9,6 +9,7 @@ use harbor_model::header::{CustomHeader, HEADERS_MAX};
 use harbor_model::invalid::FieldError;
 use harbor_model::policy::retry::Backoff;
 use harbor_model::policy::{Layers, Policy, PolicyLayer};
+use harbor_model::port::breakers::OpenBreaker;
 use harbor_model::secret::Secret;
 use harbor_wire::endpoint as wire;
 
@@ -66,6 +67,7 @@ pub(crate) fn read(
         retry: endpoint.retry,
         rate_limit: endpoint.rate_limit,
         max_in_flight: endpoint.max_in_flight,
+        circuit_breaker: endpoint.circuit_breaker,
         signing: endpoint.signing,
     };
     let policy = read_layer(fields, &mut checks);
@@ -151,7 +153,7 @@ fn check_waits(policy: &Policy, own: &PolicyLayer, checks: &mut Checks) {
 /// Writes out what may be changed of an endpoint, as [`read`] reads it. Holds the values of its headers,
 /// so it must not be shown.
 pub(crate) fn write_fields(endpoint: &Endpoint) -> wire::CreateEndpoint {
-    let PolicyFields { timeout_ms, retry, rate_limit, max_in_flight, signing } =
+    let PolicyFields { timeout_ms, retry, rate_limit, max_in_flight, circuit_breaker, signing } =
         write_layer(&endpoint.policy);
     let header = |header: &CustomHeader| (header.name.clone(), header.value.expose().to_owned());
     wire::CreateEndpoint {
@@ -165,13 +167,18 @@ pub(crate) fn write_fields(endpoint: &Endpoint) -> wire::CreateEndpoint {
         retry,
         rate_limit,
         max_in_flight,
+        circuit_breaker,
         signing,
         metadata: Some(endpoint.metadata.clone()),
     }
 }
 
-/// Writes out an endpoint with the policies in force, without its secret.
-pub(crate) fn write(endpoint: &Endpoint, around: Surroundings<'_>) -> wire::Endpoint {
+/// Writes out an endpoint with the policies in force and how its breaker stands, without its secret.
+pub(crate) fn write(
+    endpoint: &Endpoint,
+    around: Surroundings<'_>,
+    breaker: Option<&OpenBreaker>,
+) -> wire::Endpoint {
     let effective = write_effective(&around.policy(&endpoint.policy));
     wire::Endpoint {
         id: endpoint.id.to_string(),
@@ -185,11 +192,13 @@ pub(crate) fn write(endpoint: &Endpoint, around: Surroundings<'_>) -> wire::Endp
             DisabledReason::Manual => wire::DisabledReason::Manual,
             DisabledReason::Gone => wire::DisabledReason::Gone,
         }),
+        circuit: write_circuit(breaker),
         header_names: endpoint.headers.iter().map(|header| header.name.clone()).collect(),
         timeout_ms: effective.timeout_ms,
         retry: effective.retry,
         rate_limit: effective.rate_limit,
         max_in_flight: effective.max_in_flight,
+        circuit_breaker: effective.circuit_breaker,
         signing: effective.signing,
         policy_origins: effective.origins,
         metadata: endpoint.metadata.clone(),
@@ -198,9 +207,30 @@ pub(crate) fn write(endpoint: &Endpoint, around: Surroundings<'_>) -> wire::Endp
     }
 }
 
+/// How a breaker stands; one that is not there is closed.
+fn write_circuit(breaker: Option<&OpenBreaker>) -> wire::Circuit {
+    let Some(OpenBreaker { opened_at, change, .. }) = breaker else {
+        return wire::Circuit { state: wire::CircuitState::Closed, opened_at: None, next_probe_at: None };
+    };
+    wire::Circuit {
+        state: match change.prober {
+            None => wire::CircuitState::Open,
+            Some(_) => wire::CircuitState::HalfOpen,
+        },
+        opened_at: Some(opened_at.to_string()),
+        next_probe_at: Some(change.probe_at.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use harbor_model::id::{EndpointId, WorkerId};
     use harbor_model::policy::retry::RetryLayer;
+    use harbor_model::port::breakers::BreakerChange;
+    use harbor_model::port::deliveries::EndpointKey;
+    use harbor_model::time::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -239,6 +269,34 @@ mod tests {
             json!({"url": url, "description": "a\u{0}b", "metadata": {"": ""}}),
             &["description", "metadata"],
         );
+    }
+
+    #[test]
+    fn a_circuit_is_closed_open_or_half_open() {
+        let at = |secs| Timestamp::from_unix_ms(1_700_000_000_000) + Duration::from_secs(secs);
+        let breaker = |prober| OpenBreaker {
+            key: EndpointKey { tenant_id: "acme".parse().unwrap(), endpoint_id: EndpointId::from_number(1) },
+            version: 3,
+            opened_at: at(0),
+            change: BreakerChange {
+                decided_at: at(10),
+                probe_at: at(40),
+                cooldown: Duration::from_secs(30),
+                prober,
+            },
+        };
+        let check = |breaker: Option<OpenBreaker>, expected: serde_json::Value| {
+            assert_eq!(serde_json::to_value(write_circuit(breaker.as_ref())).unwrap(), expected);
+        };
+        check(None, json!({"state": "closed", "opened_at": null, "next_probe_at": null}));
+        let since = |state: &str| {
+            json!({
+                "state": state, "opened_at": "2023-11-14T22:13:20.000Z",
+                "next_probe_at": "2023-11-14T22:14:00.000Z",
+            })
+        };
+        check(Some(breaker(None)), since("open"));
+        check(Some(breaker(Some(WorkerId::from_number(1)))), since("half_open"));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use harbor_model::policy::breaker::BreakerPolicy;
 use harbor_model::policy::retry::ClientErrors;
 use harbor_model::policy::written::{
-    RetryStrategy, SCHEDULE_WAITS_MAX, SigningScheme, WrittenPolicy, WrittenRateLimit, WrittenRetry,
-    WrittenSigning,
+    RetryStrategy, SCHEDULE_WAITS_MAX, SigningScheme, WrittenBreaker, WrittenPolicy, WrittenRateLimit,
+    WrittenRetry, WrittenSigning,
 };
 use harbor_model::policy::{Origin, Policy, PolicyLayer, RateLimit, SigningSchemes};
 use harbor_model::text::{DURATION_MAX, parse_duration, print_duration};
@@ -20,6 +21,7 @@ pub(crate) struct PolicyFields {
     pub(crate) retry: Option<wire::RetrySettings>,
     pub(crate) rate_limit: Option<wire::RateLimit>,
     pub(crate) max_in_flight: Option<u32>,
+    pub(crate) circuit_breaker: Option<wire::CircuitBreakerSettings>,
     pub(crate) signing: Option<wire::Signing>,
 }
 
@@ -29,6 +31,7 @@ pub(crate) struct Effective {
     pub(crate) retry: wire::RetrySettings,
     pub(crate) rate_limit: Option<wire::RateLimit>,
     pub(crate) max_in_flight: u32,
+    pub(crate) circuit_breaker: wire::CircuitBreaker,
     pub(crate) signing: wire::Signing,
     pub(crate) origins: wire::PolicyOrigins,
 }
@@ -40,6 +43,10 @@ pub(crate) fn read_layer(fields: PolicyFields, checks: &mut Checks) -> Option<Po
         retry: fields.retry.map(|retry| read_retry(&retry, checks)).unwrap_or_default(),
         rate_limit: fields.rate_limit.map(read_rate_limit).unwrap_or_default(),
         max_in_flight: fields.max_in_flight,
+        circuit_breaker: fields
+            .circuit_breaker
+            .map(|breaker| read_breaker(&breaker, checks))
+            .unwrap_or_default(),
         signing: fields.signing.map(|signing| read_signing(&signing)).unwrap_or_default(),
     };
     written.layer(checks.prefix()).map_err(|errors| checks.extend(errors)).ok()
@@ -103,6 +110,17 @@ fn read_rate_limit(limit: wire::RateLimit) -> WrittenRateLimit {
     WrittenRateLimit { per_second: Some(limit.per_second), burst: limit.burst }
 }
 
+fn read_breaker(breaker: &wire::CircuitBreakerSettings, checks: &mut Checks) -> WrittenBreaker {
+    WrittenBreaker {
+        enabled: breaker.enabled,
+        consecutive_failures: breaker.consecutive_failures,
+        p95_ms: breaker.p95_ms,
+        cooldown: read_duration("circuit_breaker.cooldown", breaker.cooldown.as_deref(), checks),
+        cooldown_max: read_duration("circuit_breaker.cooldown_max", breaker.cooldown_max.as_deref(), checks),
+        probes: breaker.probes,
+    }
+}
+
 fn read_signing(signing: &wire::Signing) -> WrittenSigning {
     let read = |scheme: &wire::SigningScheme| match scheme {
         wire::SigningScheme::Standard => SigningScheme::Standard,
@@ -113,12 +131,13 @@ fn read_signing(signing: &wire::Signing) -> WrittenSigning {
 
 /// Writes out a layer as [`read_layer`] reads it.
 pub(crate) fn write_layer(layer: &PolicyLayer) -> PolicyFields {
-    let retry = WrittenRetry::from(&layer.retry);
+    let (retry, breaker) = (WrittenRetry::from(&layer.retry), WrittenBreaker::from(layer.breaker));
     PolicyFields {
         timeout_ms: layer.timeout.map(millis),
         retry: (retry != WrittenRetry::default()).then(|| write_retry(&retry)),
         rate_limit: layer.rate_limit.map(write_rate_limit),
         max_in_flight: layer.max_in_flight,
+        circuit_breaker: (breaker != WrittenBreaker::default()).then(|| write_breaker_layer(breaker)),
         signing: layer.signing.map(write_signing),
     }
 }
@@ -126,7 +145,7 @@ pub(crate) fn write_layer(layer: &PolicyLayer) -> PolicyFields {
 /// Writes out the policy in force, and where each value came from.
 pub(crate) fn write_effective(policy: &Policy) -> Effective {
     let retry = WrittenRetry::from(&policy.retry);
-    let origins = policy.retry_origins;
+    let (origins, breaker_origins) = (policy.retry_origins, policy.breaker_origins);
     let mut list = vec![
         ("timeout_ms", policy.timeout.origin),
         ("rate_limit", policy.rate_limit.origin),
@@ -137,6 +156,12 @@ pub(crate) fn write_effective(policy: &Policy) -> Effective {
         ("retry.jitter", origins.jitter),
         ("retry.max_delay", origins.max_delay),
         ("retry.client_errors", origins.client_errors),
+        ("circuit_breaker.enabled", breaker_origins.is_enabled),
+        ("circuit_breaker.consecutive_failures", breaker_origins.consecutive_failures),
+        ("circuit_breaker.p95_ms", breaker_origins.p95),
+        ("circuit_breaker.cooldown", breaker_origins.cooldown),
+        ("circuit_breaker.cooldown_max", breaker_origins.cooldown_max),
+        ("circuit_breaker.probes", breaker_origins.probes),
     ];
     list.extend(retry.strategy_fields().map(|field| (field, origins.backoff)));
     Effective {
@@ -144,6 +169,7 @@ pub(crate) fn write_effective(policy: &Policy) -> Effective {
         retry: write_retry(&retry),
         rate_limit: policy.rate_limit.value.map(write_rate_limit),
         max_in_flight: policy.max_in_flight.value,
+        circuit_breaker: write_breaker(policy.breaker),
         signing: write_signing(policy.signing.value),
         origins: list.into_iter().map(|(field, origin)| (field.to_owned(), write_origin(origin))).collect(),
     }
@@ -184,6 +210,28 @@ fn write_client_errors(granted: ClientErrors) -> wire::ClientErrors {
 
 fn write_rate_limit(limit: RateLimit) -> wire::RateLimit {
     wire::RateLimit { per_second: limit.per_second, burst: Some(limit.burst) }
+}
+
+fn write_breaker_layer(breaker: WrittenBreaker) -> wire::CircuitBreakerSettings {
+    wire::CircuitBreakerSettings {
+        enabled: breaker.enabled,
+        consecutive_failures: breaker.consecutive_failures,
+        p95_ms: breaker.p95_ms,
+        cooldown: breaker.cooldown.map(print_duration),
+        cooldown_max: breaker.cooldown_max.map(print_duration),
+        probes: breaker.probes,
+    }
+}
+
+fn write_breaker(breaker: BreakerPolicy) -> wire::CircuitBreaker {
+    wire::CircuitBreaker {
+        enabled: breaker.is_enabled,
+        consecutive_failures: breaker.consecutive_failures,
+        p95_ms: breaker.p95.map(millis),
+        cooldown: print_duration(breaker.cooldown),
+        cooldown_max: print_duration(breaker.cooldown_max),
+        probes: breaker.probes,
+    }
 }
 
 fn write_signing(signing: SigningSchemes) -> wire::Signing {

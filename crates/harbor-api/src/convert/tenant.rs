@@ -42,6 +42,7 @@ fn read_policy(policy: wire::TenantPolicySettings, checks: &mut Checks) -> Tenan
         retry: policy.retry,
         rate_limit: policy.rate_limit,
         max_in_flight: policy.max_in_flight,
+        circuit_breaker: policy.circuit_breaker,
         signing: policy.signing,
     };
     TenantPolicy {
@@ -67,7 +68,7 @@ fn read_subnets(texts: &[String], checks: &mut Checks) -> Arc<[IpNet]> {
 /// Writes out what may be changed of a tenant, as [`read`] reads it.
 pub(crate) fn write_fields(tenant: &Tenant) -> wire::CreateTenant {
     let policy = &tenant.policy;
-    let PolicyFields { timeout_ms, retry, rate_limit, max_in_flight, signing } =
+    let PolicyFields { timeout_ms, retry, rate_limit, max_in_flight, circuit_breaker, signing } =
         write_layer(&policy.delivery);
     wire::CreateTenant {
         id: None,
@@ -77,6 +78,7 @@ pub(crate) fn write_fields(tenant: &Tenant) -> wire::CreateTenant {
             retry,
             rate_limit,
             max_in_flight,
+            circuit_breaker,
             signing,
             allow_http: Some(policy.allow_http),
             allowed_subnets: Some(write_subnets(policy)),
@@ -96,6 +98,7 @@ pub(crate) fn write(tenant: &Tenant, instance: &PolicyLayer) -> wire::Tenant {
             retry: effective.retry,
             rate_limit: effective.rate_limit,
             max_in_flight: effective.max_in_flight,
+            circuit_breaker: effective.circuit_breaker,
             signing: effective.signing,
             allow_http: tenant.policy.allow_http,
             allowed_subnets: write_subnets(&tenant.policy),
@@ -139,6 +142,7 @@ mod tests {
             "policy": {
                 "allow_http": true, "allowed_subnets": ["10.1.2.3/16", "fd00::/8"],
                 "retry": {"max_attempts": 2}, "max_in_flight": 3,
+                "circuit_breaker": {"cooldown": "10s"},
             },
         }));
         let TenantFields { name, policy, .. } = read_once.unwrap();

@@ -96,9 +96,11 @@ fn mistakes_are_named_by_their_path() {
         "422 retry.tries: is not a field of this request; \
          signing.schemes[0]: unknown variant `md5`, expected `standard` or `harborhook`",
     );
+    check("{\"url\": \"u\", \"colour\": null}", "422 colour: is not a field of this request");
     check(
-        "{\"url\": \"u\", \"circuit_breaker\": null}",
-        "422 circuit_breaker: is not a field of this request",
+        "{\"url\": \"u\", \"circuit_breaker\": {\"p95\": 5, \"probes\": -1}}",
+        "422 circuit_breaker.p95: is not a field of this request; \
+         circuit_breaker.probes: invalid value: integer `-1`, expected u32",
     );
 }
 

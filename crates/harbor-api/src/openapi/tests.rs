@@ -63,6 +63,16 @@ fn operations_are_complete_and_have_names_of_their_own() {
 }
 
 #[test]
+fn what_passes_says_when_to_come_back() {
+    for (method, path, operation) in operations(&document()) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let has_wait = response["headers"].get("Retry-After").is_some();
+            assert_eq!(has_wait, ["429", "503"].contains(&status.as_str()), "{method} {path} {status}");
+        }
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -104,6 +114,12 @@ fn policies_have_the_bounds_of_the_model() {
     }
     let (attempts_min, attempts_max) = written::ATTEMPTS.into_inner();
     check("RetrySettings.max_attempts", attempts_min.into(), attempts_max.into());
+    let (failures_min, failures_max) = written::CONSECUTIVE_FAILURES.into_inner();
+    check("CircuitBreakerSettings.consecutive_failures", failures_min.into(), failures_max.into());
+    let (p95_min, p95_max) = written::P95_MS.into_inner();
+    check("CircuitBreakerSettings.p95_ms", p95_min as f64, p95_max as f64);
+    let (probes_min, probes_max) = written::PROBES.into_inner();
+    check("CircuitBreakerSettings.probes", probes_min.into(), probes_max.into());
     check("RetrySettings.factor", *written::FACTOR.start(), *written::FACTOR.end());
     check("RetrySettings.jitter", *written::JITTER.start(), *written::JITTER.end());
     let waits_max = &document["components"]["schemas"]["RetrySettings"]["properties"]["schedule"]["maxItems"];

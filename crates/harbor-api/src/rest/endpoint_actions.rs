@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use harbor_auth::permit::Action;
 use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointSecret};
@@ -47,6 +47,7 @@ pub(crate) async fn act(State(api): State<Arc<Api>>, call: Call, body: Body) -> 
     responses(
         (status = 200, description = "The test event is on its way.", body = wire::TestedEndpoint),
         (status = 409, description = "`endpoint_disabled`."),
+        (status = 429, description = "`tenant_crowded`: nothing was sent."),
     ),
 )]
 async fn test(api: &Api, call: &Call, body: Body) -> Result<Response> {
@@ -182,7 +183,7 @@ async fn edit(api: &Api, call: &Call, body: Body, edit: impl Fn(&Endpoint) -> En
     let endpoint_id = begin(api, call, body).await?;
     let endpoint = change(api, call, tenant_id, endpoint_id, |former| Ok(edit(former))).await?;
     api.deps.handoff.announce(&[EndpointKey { tenant_id: tenant_id.clone(), endpoint_id }]);
-    Ok(show(api, &snapshot, &endpoint).into_response())
+    show(api, &snapshot, &endpoint).await
 }
 
 #[cfg(test)]

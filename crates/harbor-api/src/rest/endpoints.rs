@@ -1,5 +1,6 @@
 //! Endpoints: make, read, change and remove them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,6 +11,7 @@ use harbor_model::directory::TenantSnapshot;
 use harbor_model::endpoint::{Endpoint, EndpointSecret};
 use harbor_model::event_type::EventTypePattern;
 use harbor_model::id::{EndpointId, SubscriptionId, TenantId};
+use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::secret::Secret;
 use harbor_model::subscription::Subscription;
 use harbor_model::time::Timestamp;
@@ -56,7 +58,8 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call, body: Body) 
 
     let shown = wire::Endpoint {
         secret: Some(secret.expose().to_owned()),
-        ..convert::endpoint::write(&endpoint, around)
+        // Nothing was sent to it yet, so its breaker is closed.
+        ..convert::endpoint::write(&endpoint, around, None)
     };
     let response = answer::versioned(answer::json(StatusCode::CREATED, &shown), endpoint.version);
     Ok(answer::secret(response))
@@ -115,7 +118,12 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
         Listing::new(&api.cursors, api.settings(), "endpoints", owner_name(Some(tenant)), &mut query)?;
     let page = api.deps.endpoints.endpoints(tenant, listing.ask).await?;
     let around = surroundings(&api, &snapshot);
-    Ok(listing.answer(&api.cursors, page, |endpoint| convert::endpoint::write(&endpoint, around)))
+    let breakers = api.deps.breakers.open_breakers().await?;
+    let breakers: HashMap<_, _> = breakers.iter().map(|breaker| (&breaker.key, breaker)).collect();
+    Ok(listing.answer(&api.cursors, page, |endpoint| {
+        let key = EndpointKey { tenant_id: tenant.clone(), endpoint_id: endpoint.id };
+        convert::endpoint::write(&endpoint, around, breakers.get(&key).copied())
+    }))
 }
 
 /// Reads an endpoint with the policies in force.
@@ -127,7 +135,7 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 pub(crate) async fn find(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let snapshot = call.tenant_snapshot(&api, Action::Read).await?;
     let endpoint = load(&api, &snapshot.tenant.id, call.id(Kind::EndpointNotFound)?).await?;
-    Ok(show(&api, &snapshot, &endpoint))
+    show(&api, &snapshot, &endpoint).await
 }
 
 /// Changes an endpoint by a JSON merge patch; null returns a policy to the inherited value.
@@ -153,7 +161,7 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, call: Call, body: Body) 
     let around = surroundings(&api, &snapshot);
     let edit = |former: &Endpoint| patched(former, patch.clone(), around);
     let endpoint = change(&api, &call, &snapshot.tenant.id, id, edit).await?;
-    Ok(show(&api, &snapshot, &endpoint))
+    show(&api, &snapshot, &endpoint).await
 }
 
 /// Names of headers are the same in any case, and kept in lower case.
@@ -235,9 +243,10 @@ async fn load(api: &Api, tenant: &TenantId, id: EndpointId) -> Result<Endpoint> 
 }
 
 /// The endpoint as it is answered.
-pub(crate) fn show(api: &Api, snapshot: &TenantSnapshot, endpoint: &Endpoint) -> Response {
-    let shown = convert::endpoint::write(endpoint, surroundings(api, snapshot));
-    answer::versioned(answer::ok(&shown), endpoint.version)
+pub(crate) async fn show(api: &Api, snapshot: &TenantSnapshot, endpoint: &Endpoint) -> Result<Response> {
+    let breaker = api.deps.breakers.find_breaker(&endpoint.tenant_id, endpoint.id).await?;
+    let shown = convert::endpoint::write(endpoint, surroundings(api, snapshot), breaker.as_ref());
+    Ok(answer::versioned(answer::ok(&shown), endpoint.version))
 }
 
 fn surroundings<'a>(api: &'a Api, snapshot: &'a TenantSnapshot) -> Surroundings<'a> {

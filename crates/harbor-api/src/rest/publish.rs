@@ -28,6 +28,7 @@ use crate::router::Api;
     responses(
         (status = 200, description = "The event is stored, or was before.", body = PublishedEvent),
         (status = 409, description = "`idempotency_key_reused`."),
+        (status = 429, description = "`tenant_crowded`: nothing was stored."),
     ),
 )]
 pub(crate) async fn publish(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
@@ -49,7 +50,12 @@ pub(crate) async fn publish(State(api): State<Arc<Api>>, call: Call, body: Body)
     post, path = "/v1/tenants/{tenant_id}/events:batchPublish", tag = "events",
     operation_id = "batch_publish_events",
     request_body = BatchPublish,
-    responses((status = 200, description = "What came of each event, in their order.", body = BatchPublished)),
+    responses((
+        status = 200,
+        description = "What came of each event, in their order. An event that was refused has its problem as \
+            `error`, with a status of its own such as 409 `idempotency_key_reused` or 429 `tenant_crowded`.",
+        body = BatchPublished,
+    )),
 )]
 pub(crate) async fn batch_publish(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Publish).await?;

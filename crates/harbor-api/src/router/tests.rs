@@ -1,3 +1,6 @@
+mod store;
+mod trouble;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use harbor_model::attempt::ErrorClass;
 use rustls::CertificateError;
 
+use crate::send::stream::ALLOWANCE_EXCEEDED;
 use crate::send::target::HostName;
 
 /// Why no answer came.
@@ -99,6 +100,10 @@ impl Failure {
             io::ErrorKind::UnexpectedEof => "connection closed before the answer",
             io::ErrorKind::TimedOut => {
                 return Some(Self::new(ErrorClass::Timeout, "the connection timed out"));
+            }
+            ALLOWANCE_EXCEEDED => {
+                let text = "the receiver sent far more than it was asked for";
+                return Some(Self::new(ErrorClass::Protocol, text));
             }
             _ => "connection reset before the answer",
         };

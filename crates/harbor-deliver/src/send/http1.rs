@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use crate::send::connection::{Answer, Message, Rest, Unanswered};
 use crate::send::failure::Failure;
 use crate::send::settings::SendSettings;
-use crate::send::stream::Stream;
+use crate::send::stream::{Allowance, Metered, Stream};
 use crate::send::target::Route;
 
 /// An HTTP/1.1 connection. It has no task: whoever waits for something on it drives it.
@@ -29,7 +30,8 @@ pub(super) struct Http1 {
     /// When it was opened.
     pub(super) born: Instant,
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
+    driver: http1::Connection<TokioIo<Metered>, Full<Bytes>>,
+    allowance: Arc<Allowance>,
     is_over: bool,
 }
 
@@ -40,12 +42,13 @@ impl Http1 {
         remote: SocketAddr,
         settings: &SendSettings,
     ) -> Result<Box<Self>, Failure> {
+        let allowance = Allowance::new(settings);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(settings.response_head_bytes_max)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Metered::new(stream, allowance.clone())))
             .await
             .map_err(|error| Failure::of_http1(&error))?;
-        Ok(Box::new(Self { remote, born: Instant::now(), sender, driver, is_over: false }))
+        Ok(Box::new(Self { remote, born: Instant::now(), sender, driver, allowance, is_over: false }))
     }
 
     /// Sends `message` and waits for the head of the answer.
@@ -65,6 +68,7 @@ impl Http1 {
             request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
 
+        self.allowance.grant();
         let response = self.sender.try_send_request(request);
         match self.drive(response).await {
             Ok(response) => {

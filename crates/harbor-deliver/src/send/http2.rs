@@ -15,7 +15,7 @@ use tracing::debug;
 use crate::send::connection::{Answer, Message, Rest, Unanswered};
 use crate::send::failure::Failure;
 use crate::send::settings::SendSettings;
-use crate::send::stream::Stream;
+use crate::send::stream::{Allowance, Metered, Stream};
 use crate::send::target::Route;
 
 /// How much of one answer may lie unread; more than what is read of a body, so that nobody waits for a window.
@@ -31,6 +31,7 @@ pub(super) struct Http2 {
     /// When it was opened.
     pub(super) born: Instant,
     sender: SendRequest<Bytes>,
+    allowance: Arc<Allowance>,
     /// Moves the bytes; a set, so that it ends with the connection.
     _driver: JoinSet<()>,
 }
@@ -43,12 +44,13 @@ impl Http2 {
         settings: &SendSettings,
     ) -> Result<Arc<Self>, Failure> {
         let head_bytes_max = u32::try_from(settings.response_head_bytes_max).unwrap_or(u32::MAX);
+        let allowance = Allowance::new(settings);
         let (sender, connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(head_bytes_max)
-            .handshake(stream)
+            .handshake(Metered::new(stream, allowance.clone()))
             .await
             .map_err(|error| Failure::of_http2(&error))?;
         let mut driver = JoinSet::new();
@@ -58,7 +60,7 @@ impl Http2 {
                 debug!(error = %error, "an HTTP/2 connection to {remote} ended: {error}");
             }
         });
-        Ok(Arc::new(Self { remote, born: Instant::now(), sender, _driver: driver }))
+        Ok(Arc::new(Self { remote, born: Instant::now(), sender, allowance, _driver: driver }))
     }
 
     /// Whether new requests may be sent.
@@ -105,6 +107,7 @@ impl Http2 {
 
         let mut sender = self.sender.clone();
         poll_fn(|cx| sender.poll_ready(cx)).await?;
+        self.allowance.grant();
         let is_empty = message.body.is_empty();
         let (answer, mut outgoing) = sender.send_request(request, is_empty)?;
         if !is_empty {

@@ -1,6 +1,7 @@
 //! Real sockets, hostile receivers.
 
 mod addresses;
+mod frames;
 mod hostile;
 mod http1;
 mod http2;

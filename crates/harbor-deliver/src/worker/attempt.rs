@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use harbor_model::attempt::{Attempt, ErrorClass};
+use harbor_model::decide::breaker;
 use harbor_model::decide::classify::{Outcome, Verdict, classify};
 use harbor_model::decide::retry::{self, Next};
 use harbor_model::delivery::Cause;
@@ -22,14 +23,15 @@ use tracing::{error, info, warn};
 
 use crate::send::Sent;
 use crate::worker::prepared::Planned;
+use crate::worker::unwind;
 use crate::worker::{Inner, Work};
 
 /// Takes one delivery through one attempt. Whatever happens, its slot and its room are free afterwards,
 /// and its lease is recorded or given back.
-pub(super) async fn run(inner: Arc<Inner>, work: Work) {
+pub(super) async fn run(inner: Arc<Inner>, work: Work, is_probe: bool) {
     let Work { lease, body, bytes } = work;
     let key = lease.delivery.key.clone();
-    let mut place = Place { inner: Arc::clone(&inner), key, bytes, is_in_flight: true };
+    let mut place = Place { inner: Arc::clone(&inner), key, bytes, is_in_flight: true, is_probe };
     tokio::select! {
         biased;
         () = deliver(&inner, lease, body, &mut place) => {}
@@ -44,6 +46,7 @@ struct Place {
     key: EndpointKey,
     bytes: u64,
     is_in_flight: bool,
+    is_probe: bool,
 }
 
 impl Place {
@@ -51,7 +54,7 @@ impl Place {
     fn free_slot(&mut self) {
         if std::mem::take(&mut self.is_in_flight) {
             let now = self.inner.deps.clock.now();
-            self.inner.lanes().request_ended(&self.key, now);
+            self.inner.lanes().request_ended(&self.key, self.is_probe, now);
             self.inner.pump();
         }
     }
@@ -64,57 +67,112 @@ impl Drop for Place {
     }
 }
 
-/// What stands between a delivery whose turn has come and its request.
-enum Way {
-    /// Nothing.
-    Clear(Arc<TenantSnapshot>, Arc<EndpointView>, Arc<EventBody>),
+/// What became of a delivery whose turn had come, before anything is recorded.
+enum Course {
+    /// A request was made.
+    Sent(Box<Tried>),
     /// The endpoint takes nothing now: what waits for it goes back to the store.
     Held,
     /// The event is no longer kept.
     Expired,
+    /// Somebody else holds the delivery, or may by now: it is left to whoever does.
+    Left,
+}
+
+/// A request that was made.
+struct Tried {
+    view: Arc<EndpointView>,
+    body: Arc<EventBody>,
+    trace: TraceContext,
+    number: u16,
+    started_at: Timestamp,
+    sent: Sent,
+    verdict: Verdict,
+    error_class: Option<ErrorClass>,
 }
 
 async fn deliver(inner: &Arc<Inner>, lease: Lease, body: Option<Arc<EventBody>>, place: &mut Place) {
-    let way = match find_way(inner, &lease.delivery, body).await {
-        Ok(way) => way,
-        Err(fault) => {
-            error!(delivery_id = %lease.delivery.delivery_id, %fault, "cannot prepare an attempt: {fault}");
-            return;
-        }
-    };
-    match way {
-        Way::Clear(snapshot, view, body) => attempt(inner, lease, &snapshot, &view, &body, place).await,
-        Way::Held => inner.drain(&lease.delivery.key),
-        Way::Expired => {
-            let decided_at = inner.deps.clock.now();
+    match unwind::caught(send(inner, &lease, body, place)).await {
+        Ok(Ok(Course::Sent(tried))) => conclude(inner, lease, *tried).await,
+        Ok(Ok(Course::Held)) => inner.drain(&lease.delivery.key),
+        Ok(Ok(Course::Expired)) => {
             let next = Next::Dead(Cause::EventExpired);
-            record(inner, AttemptResult { lease, attempt: None, next, decided_at, gone_url_version: None })
-                .await;
+            end_without_request(inner, lease, next, false).await;
+        }
+        Ok(Ok(Course::Left)) => {}
+        Ok(Err(fault)) => {
+            error!(delivery_id = %lease.delivery.delivery_id, %fault, "cannot prepare an attempt: {fault}");
+        }
+        Err(panic) => {
+            place.free_slot();
+            let LeasedDelivery { delivery_id, interrupted_count, .. } = lease.delivery;
+            error!(%delivery_id, interrupted_count, "an attempt of {delivery_id} broke off: {panic}");
+            let next = retry::after_interruption(interrupted_count + 1, inner.deps.clock.now());
+            end_without_request(inner, lease, next, true).await;
         }
     }
 }
 
-async fn find_way(
+/// Makes the request, unless something stands in its way, and judges what came of it.
+async fn send(
+    inner: &Arc<Inner>,
+    lease: &Lease,
+    body: Option<Arc<EventBody>>,
+    place: &mut Place,
+) -> Result<Course, Fault> {
+    let deps = &inner.deps;
+    let delivery = &lease.delivery;
+    let Some((snapshot, view)) = find_endpoint(inner, delivery).await? else { return Ok(Course::Held) };
+    let Some(body) = find_body(inner, delivery, body).await? else { return Ok(Course::Expired) };
+    if delivery.interrupted_count > 0 && !deps.deliveries.note_start(lease.key()).await? {
+        return Ok(Course::Left);
+    }
+    let started_at = deps.clock.now();
+    let number = delivery.attempt_count + 1;
+    let trace = body.trace.child(&*deps.rng);
+    let planned = Planned { delivery, body: &body, number, trace: &trace };
+    let request = inner.prepared.of(&delivery.key, &view, &snapshot.addresses).request(&planned, started_at);
+    // The process may have stood still at any point up to here, and others have taken over what it held.
+    if inner.acting() != Some(lease.key().worker) {
+        return Ok(Course::Left);
+    }
+
+    let sent = deps.sender.send(request).await;
+
+    let (verdict, error_class) = classify(sent.outcome);
+    let seen = breaker::Seen { verdict, started_at, latency: sent.latency };
+    // Before the slot is free, so that none follows a failure that opens the breaker.
+    inner.lanes().saw(&delivery.key, view.endpoint.url_version, seen, deps.clock.now());
+    place.free_slot();
+    let tried = Tried { view, body, trace, number, started_at, sent, verdict, error_class };
+    Ok(Course::Sent(Box::new(tried)))
+}
+
+/// The endpoint as it is now; none where it takes nothing.
+async fn find_endpoint(
+    inner: &Inner,
+    delivery: &LeasedDelivery,
+) -> Result<Option<(Arc<TenantSnapshot>, Arc<EndpointView>)>, Fault> {
+    let tenant_id = &delivery.key.tenant_id;
+    inner.deps.directory.observe(tenant_id, delivery.directory_version);
+    let Some(snapshot) = inner.deps.directory.tenant(tenant_id).await? else { return Ok(None) };
+    let Some(view) = snapshot.endpoints.get(&delivery.key.endpoint_id).cloned() else { return Ok(None) };
+    if view.endpoint.paused || view.endpoint.disabled.is_some() {
+        return Ok(None);
+    }
+    inner.lanes().learn(&delivery.key, &view, inner.deps.clock.now());
+    Ok(Some((snapshot, view)))
+}
+
+/// The event; none where it is no longer kept.
+async fn find_body(
     inner: &Inner,
     delivery: &LeasedDelivery,
     body: Option<Arc<EventBody>>,
-) -> Result<Way, Fault> {
-    let tenant_id = &delivery.key.tenant_id;
-    inner.deps.directory.observe(tenant_id, delivery.directory_version);
-    let Some(snapshot) = inner.deps.directory.tenant(tenant_id).await? else { return Ok(Way::Held) };
-    let Some(view) = snapshot.endpoints.get(&delivery.key.endpoint_id).cloned() else { return Ok(Way::Held) };
-    if view.endpoint.paused || view.endpoint.disabled.is_some() {
-        return Ok(Way::Held);
+) -> Result<Option<Arc<EventBody>>, Fault> {
+    if let Some(body) = body.or_else(|| inner.bodies.find(delivery.event_id)) {
+        return Ok(Some(body));
     }
-    inner.lanes().learn(&delivery.key, &view, inner.deps.clock.now());
-    let body = match body.or_else(|| inner.bodies.find(delivery.event_id)) {
-        Some(body) => Some(body),
-        None => load(inner, delivery).await?,
-    };
-    Ok(body.map_or(Way::Expired, |body| Way::Clear(snapshot, view, body)))
-}
-
-async fn load(inner: &Inner, delivery: &LeasedDelivery) -> Result<Option<Arc<EventBody>>, Fault> {
     let ask = (delivery.key.tenant_id.clone(), delivery.event_id);
     let body = inner.deps.deliveries.load_events(vec![ask]).await?.pop().flatten();
     if let Some(body) = &body {
@@ -123,30 +181,12 @@ async fn load(inner: &Inner, delivery: &LeasedDelivery) -> Result<Option<Arc<Eve
     Ok(body)
 }
 
-/// Makes the request, judges what came of it and records both.
-async fn attempt(
-    inner: &Arc<Inner>,
-    lease: Lease,
-    snapshot: &TenantSnapshot,
-    view: &Arc<EndpointView>,
-    body: &EventBody,
-    place: &mut Place,
-) {
-    let deps = &inner.deps;
-    let started_at = deps.clock.now();
-    let number = lease.delivery.attempt_count + 1;
-    let trace = body.trace.child(&*deps.rng);
-    let planned = Planned { delivery: &lease.delivery, body, number, trace: &trace };
-    let prepared = inner.prepared.of(&lease.delivery.key, view, &snapshot.addresses);
-    let request = prepared.request(&planned, started_at);
-
-    let sent = deps.sender.send(request).await;
-    place.free_slot();
-
-    let decided_at = deps.clock.now();
-    let (verdict, error_class) = classify(sent.outcome);
-    let next = retry::decide(verdict, number, &view.policy.retry, decided_at, deps.rng.unit());
-    let seen = Seen {
+/// Records what came of a request.
+async fn conclude(inner: &Arc<Inner>, lease: Lease, tried: Tried) {
+    let Tried { view, body, trace, number, started_at, sent, verdict, error_class } = tried;
+    let decided_at = inner.deps.clock.now();
+    let next = retry::decide(verdict, number, &view.policy.retry, decided_at, inner.deps.rng.unit());
+    let line = Line {
         delivery: lease.delivery.clone(),
         number,
         error_class,
@@ -158,10 +198,25 @@ async fn attempt(
         decided_at,
     };
     let gone_url_version = matches!(verdict, Verdict::Gone).then_some(view.endpoint.url_version);
-    let attempt = recorded(inner, sent, number, started_at, error_class);
-    let result = AttemptResult { lease, attempt: Some(attempt), next, decided_at, gone_url_version };
+    let attempt = Some(recorded(inner, sent, number, started_at, error_class));
+    let result = AttemptResult { lease, attempt, is_interrupted: false, next, decided_at, gone_url_version };
     let finish = record(inner, result).await;
-    seen.tell(inner, body, &trace, finish);
+    line.tell(inner, &body, &trace, finish);
+}
+
+/// Records what becomes of a delivery of which no request is to be recorded.
+async fn end_without_request(inner: &Arc<Inner>, lease: Lease, next: Next, is_interrupted: bool) {
+    let delivery = lease.delivery.clone();
+    let decided_at = inner.deps.clock.now();
+    let result =
+        AttemptResult { lease, attempt: None, is_interrupted, next, decided_at, gone_url_version: None };
+    let finish = record(inner, result).await;
+    if let (Some(Finish::Recorded { .. }), Next::Dead(cause)) = (finish, next) {
+        let EndpointKey { tenant_id, endpoint_id } = &delivery.key;
+        let took = decided_at.since(delivery.created_at);
+        let cause = Some(cause);
+        inner.deps.observer.ended(EndSeen { tenant_id, endpoint_id: *endpoint_id, cause, took });
+    }
 }
 
 fn status_of(outcome: Outcome) -> Option<u16> {
@@ -217,7 +272,7 @@ async fn record(inner: &Inner, result: AttemptResult) -> Option<Finish> {
 }
 
 /// What those who watch are told of an attempt.
-struct Seen {
+struct Line {
     delivery: LeasedDelivery,
     number: u16,
     error_class: Option<ErrorClass>,
@@ -229,7 +284,7 @@ struct Seen {
     decided_at: Timestamp,
 }
 
-impl Seen {
+impl Line {
     /// Tells of the attempt in one wide line, and counts it.
     fn tell(&self, inner: &Inner, body: &EventBody, trace: &TraceContext, finish: Option<Finish>) {
         let Self { delivery, number, next, .. } = self;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use harbor_model::address::AddressPolicy;
 use harbor_model::directory::EndpointView;
@@ -52,21 +52,24 @@ impl PreparedEndpoints {
         view: &Arc<EndpointView>,
         addresses: &AddressPolicy,
     ) -> Arc<PreparedEndpoint> {
-        let mut ready = self.0.lock().expect("no look-up panics");
-        if let Some(prepared) = ready.get(key)
+        if let Some(prepared) = self.lock().get(key)
             && Arc::ptr_eq(&prepared.view, view)
         {
             return Arc::clone(prepared);
         }
+        // Without the lock: should one endpoint's secrets be spoilt, others are not to suffer.
         let prepared = Arc::new(PreparedEndpoint::new(view, addresses));
-        ready.insert(key.clone(), Arc::clone(&prepared));
+        self.lock().insert(key.clone(), Arc::clone(&prepared));
         prepared
     }
 
     /// Forgets the endpoints whose snapshot nobody else holds: they have changed or gone.
     pub(crate) fn forget_unused(&self) {
-        let mut ready = self.0.lock().expect("no look-up panics");
-        ready.retain(|_, prepared| Arc::strong_count(&prepared.view) > 1);
+        self.lock().retain(|_, prepared| Arc::strong_count(&prepared.view) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<EndpointKey, Arc<PreparedEndpoint>>> {
+        self.0.lock().expect("no look-up panics")
     }
 }
 

@@ -2,123 +2,201 @@
 //!
 //! Every second it walks over the endpoints that have due work, which also sweeps up whatever nobody
 //! announced. In between it looks where a retry is due, where a delivery was announced, and where a
-//! lane has run low while the store had more.
+//! lane has run low while the store had more. Whatever it finds joins the queue of lanes that want more, and
+//! is served in turn: who comes first in the walk has no more of the room than who comes last.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use harbor_model::directory::EndpointView;
+use harbor_model::directory::{EndpointView, TenantSnapshot};
 use harbor_model::event::EventBody;
 use harbor_model::id::EventId;
 use harbor_model::port::Fault;
-use harbor_model::port::deliveries::{EndpointKey, Lease, LeaseAsk};
+use harbor_model::port::deliveries::{DueEndpoint, EndpointKey, Lease, LeaseAsk};
 use harbor_model::time::Timestamp;
 use tracing::error;
 
-use crate::worker::{Inner, Work};
+use crate::worker::{Inner, Work, wishes};
 
 /// Refills until the worker stops.
 pub(super) async fn run(inner: Arc<Inner>) {
-    let mut walk_at = inner.deps.clock.now();
+    let clock = &inner.deps.clock;
+    let mut walk_at = clock.now();
+    let mut nudge_at = walk_at;
     while !inner.stopping.is_cancelled() {
-        let now = inner.deps.clock.now();
-        let result = if inner.has_trouble() {
-            let pause_ends_at = now + inner.settings.trouble_pause;
-            tokio::select! {
-                () = inner.deps.clock.sleep_until(pause_ends_at) => {}
-                () = inner.stopping.cancelled() => return,
-            }
+        let now = clock.now();
+        if inner.has_trouble() {
+            rest(&inner, now + inner.settings.trouble_pause).await;
             inner.is_troubled.store(false, Ordering::Relaxed);
-            Ok(0)
-        } else if now >= walk_at {
+            continue;
+        }
+        if inner.acting().is_none() {
+            // The beat that is confirmed wakes it.
+            wait(&inner, now + inner.settings.refill_interval).await;
+            continue;
+        }
+        let result = if now >= walk_at {
             walk_at = now + inner.settings.refill_interval;
-            inner.lanes().forget_idle(now);
-            inner.prepared.forget_unused();
+            nudge_at = now + inner.settings.nudge_interval;
             walk(&inner).await
+        } else if inner.is_nudged() && now >= nudge_at {
+            nudge_at = now + inner.settings.nudge_interval;
+            stroll(&inner).await
         } else {
-            look(&inner, now).await
+            look(&inner).await
         };
         if let Err(fault) = result {
-            error!(worker_id = %inner.id, %fault, "cannot take work from the store: {fault}");
-            walk_at = inner.deps.clock.now() + inner.settings.refill_interval;
+            error!(worker_id = %inner.id(), %fault, "cannot take work from the store: {fault}");
+            walk_at = clock.now() + inner.settings.refill_interval;
+            nudge_at = walk_at;
+            rest(&inner, walk_at).await;
+            continue;
         }
-        inner.pump();
-
-        let wake_at = inner.wakeups().next().map_or(walk_at, |instant| instant.min(walk_at));
-        tokio::select! {
-            () = inner.deps.clock.sleep_until(wake_at) => {}
-            () = inner.look.notified() => {}
-            () = inner.stopping.cancelled() => {}
-        }
+        let look_at = inner.wakeups().next().unwrap_or(walk_at);
+        let nudge_at = if inner.is_nudged() { nudge_at } else { walk_at };
+        wait(&inner, walk_at.min(look_at).min(nudge_at)).await;
     }
 }
 
-/// Walks over all endpoints that have due work and takes what the lanes have room for.
-pub(super) async fn walk(inner: &Arc<Inner>) -> Result<usize, Fault> {
+/// Waits until `instant`, or until there is something to look at.
+async fn wait(inner: &Inner, instant: Timestamp) {
+    tokio::select! {
+        biased;
+        () = inner.stopping.cancelled() => {}
+        () = inner.look.notified() => {}
+        () = inner.deps.clock.sleep_until(instant) => {}
+    }
+}
+
+/// Waits until `instant`, whatever there is to look at.
+async fn rest(inner: &Inner, instant: Timestamp) {
+    tokio::select! {
+        biased;
+        () = inner.stopping.cancelled() => {}
+        () = inner.deps.clock.sleep_until(instant) => {}
+    }
+}
+
+/// Walks over all endpoints that have due work, and sees to everything that is seen to now and then.
+pub(super) async fn walk(inner: &Arc<Inner>) -> Result<(), Fault> {
+    inner.lanes().forget_idle(inner.deps.clock.now());
+    inner.prepared.forget_unused();
+    wishes::adopt(inner).await?;
+    stroll(inner).await
+}
+
+/// Walks over the endpoints that have due work, from where the last walk ended for want of places to note
+/// them, and takes what the lanes have room for.
+async fn stroll(inner: &Arc<Inner>) -> Result<(), Fault> {
+    let mut walked_to = inner.walked_to.lock().await;
+    // Before anything is read: who nudges meanwhile is heard by the next one.
+    inner.hear_nudge();
     let now = inner.deps.clock.now();
-    let mut taken = look(inner, now).await?;
-    let mut after = None;
-    loop {
-        let limit = inner.settings.refill_endpoints;
-        let due = inner.deps.deliveries.due_endpoints(now, after, limit).await?;
-        for endpoint in &due {
-            inner.deps.directory.observe(&endpoint.key.tenant_id, endpoint.directory_version);
+    serve(inner, now).await?;
+    let limit = inner.settings.refill_endpoints;
+    let began_after = walked_to.take();
+    let mut after = began_after.clone();
+    let mut is_second_half = began_after.is_none();
+    while !inner.stopping.is_cancelled() {
+        let due = inner.deps.deliveries.due_endpoints(now, after.clone(), limit).await?;
+        let noted = note(inner, now, &due).await?;
+        serve(inner, now).await?;
+        if noted < due.len() {
+            *walked_to = noted.checked_sub(1).map_or(after, |last| Some(due[last].key.clone()));
+            return Ok(());
         }
-        let is_last = due.len() < limit;
-        after = due.last().map(|endpoint| endpoint.key.clone());
-        taken += take(inner, now, due.into_iter().map(|endpoint| endpoint.key).collect()).await?;
-        if is_last || inner.stopping.is_cancelled() {
-            inner.pump();
-            return Ok(taken);
+        let is_round =
+            is_second_half && due.iter().any(|endpoint| Some(&endpoint.key) == began_after.as_ref());
+        if due.len() == limit && !is_round {
+            after = due.last().map(|endpoint| endpoint.key.clone());
+        } else if is_second_half {
+            inner.lanes().all_are_noted();
+            return Ok(());
+        } else {
+            (after, is_second_half) = (None, true);
         }
     }
+    Ok(())
+}
+
+/// Notes endpoints that have due work, in their order. Answers how many there was a place for.
+async fn note(inner: &Arc<Inner>, now: Timestamp, due: &[DueEndpoint]) -> Result<usize, Fault> {
+    let mut views = Vec::with_capacity(due.len());
+    let mut snapshot: Option<Arc<TenantSnapshot>> = None;
+    for DueEndpoint { key, directory_version, .. } in due {
+        let is_of_tenant = |snapshot: &Arc<TenantSnapshot>| snapshot.tenant.id == key.tenant_id;
+        if !snapshot.as_ref().is_some_and(is_of_tenant) {
+            inner.deps.directory.observe(&key.tenant_id, *directory_version);
+            snapshot = inner.deps.directory.tenant(&key.tenant_id).await?;
+        }
+        views.push(snapshot.as_ref().and_then(|snapshot| open_endpoint(snapshot, key)));
+    }
+    let mut lanes = inner.lanes();
+    let is_noted = |(endpoint, view): &(&DueEndpoint, Option<Arc<EndpointView>>)| {
+        view.as_ref().is_none_or(|view| lanes.note_due(&endpoint.key, Some(view), now))
+    };
+    Ok(due.iter().zip(views).take_while(is_noted).count())
 }
 
 /// Takes what is due at the endpoints that are worth a look.
-async fn look(inner: &Arc<Inner>, now: Timestamp) -> Result<usize, Fault> {
-    let mut keys = inner.wakeups().take(now);
-    keys.extend(inner.lanes().take_hungry());
-    keys.sort_unstable();
-    keys.dedup();
-    take(inner, now, keys).await
+pub(super) async fn look(inner: &Arc<Inner>) -> Result<(), Fault> {
+    let _turn = inner.walked_to.lock().await;
+    serve(inner, inner.deps.clock.now()).await
+}
+
+/// Serves the lanes that want more, those that are due to be looked at among them.
+async fn serve(inner: &Arc<Inner>, now: Timestamp) -> Result<(), Fault> {
+    let due = inner.wakeups().take(now);
+    let keys = {
+        let mut lanes = inner.lanes();
+        for key in &due {
+            // Without a place for it, the walk finds it.
+            lanes.note_due(key, None, now);
+        }
+        lanes.take_hungry()
+    };
+    let result = take(inner, now, keys).await;
+    inner.pump();
+    result
 }
 
 /// Leases what is due at these endpoints, as far as their lanes have room, and fills it in.
-async fn take(inner: &Arc<Inner>, now: Timestamp, keys: Vec<EndpointKey>) -> Result<usize, Fault> {
-    if keys.is_empty() {
-        return Ok(0);
-    }
+async fn take(inner: &Arc<Inner>, now: Timestamp, keys: Vec<EndpointKey>) -> Result<(), Fault> {
+    let Some(me) = inner.acting().filter(|_| !keys.is_empty()) else { return Ok(()) };
     let mut open = Vec::with_capacity(keys.len());
     for key in keys {
-        if let Some(view) = open_endpoint(inner, &key).await? {
+        let snapshot = inner.deps.directory.tenant(&key.tenant_id).await?;
+        if let Some(view) = snapshot.and_then(|snapshot| open_endpoint(&snapshot, &key)) {
             open.push((key, view));
         }
     }
     let room = Room::reserve(inner, &open, now);
     if room.asks.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    let leases = inner.deps.deliveries.lease(inner.id, now, room.asks.clone()).await?;
-    let taken = leases.len();
+    let leases = inner.deps.deliveries.lease(me, now, room.asks.clone()).await?;
+    if inner.has_trouble() {
+        // What could not be recorded meanwhile may be among them; dropped, they wait with the rest.
+        return Ok(());
+    }
+    inner.taken.fetch_add(leases.len(), Ordering::Relaxed);
     let works = load(inner, leases).await?;
     room.fill(works);
-    inner.pump();
-    Ok(taken)
+    Ok(())
 }
 
 /// The endpoint, unless it takes nothing now.
-async fn open_endpoint(inner: &Inner, key: &EndpointKey) -> Result<Option<Arc<EndpointView>>, Fault> {
-    let Some(snapshot) = inner.deps.directory.tenant(&key.tenant_id).await? else { return Ok(None) };
+fn open_endpoint(snapshot: &TenantSnapshot, key: &EndpointKey) -> Option<Arc<EndpointView>> {
     let view = snapshot.endpoints.get(&key.endpoint_id);
-    Ok(view.filter(|view| !view.endpoint.paused && view.endpoint.disabled.is_none()).cloned())
+    view.filter(|view| !view.endpoint.paused && view.endpoint.disabled.is_none()).cloned()
 }
 
 /// Room reserved for what is about to be leased. Dropping it frees what was not filled.
 struct Room<'a> {
     inner: &'a Arc<Inner>,
     asks: Vec<LeaseAsk>,
-    unused: HashMap<EndpointKey, usize>,
+    unused: BTreeMap<EndpointKey, usize>,
 }
 
 impl<'a> Room<'a> {
@@ -195,7 +273,7 @@ async fn load(inner: &Arc<Inner>, leases: Vec<Lease>) -> Result<Vec<Work>, Fault
     let loaded = inner.deps.deliveries.load_events(asks).await;
     match loaded {
         Ok(bodies) => {
-            let bodies: HashMap<EventId, Arc<EventBody>> =
+            let bodies: BTreeMap<EventId, Arc<EventBody>> =
                 bodies.into_iter().flatten().map(|body| (body.id, body)).collect();
             for work in works.iter_mut().filter(|work| work.body.is_none() && work.bytes > 0) {
                 work.body = bodies.get(&work.lease.delivery.event_id).cloned();

@@ -45,6 +45,20 @@ pub fn decide(verdict: Verdict, tried: u16, policy: &RetryPolicy, now: Timestamp
     Next::RetryAt(now + wait.min(policy.max_delay))
 }
 
+/// After so many interruptions a delivery is dead: it seems to be what stops workers.
+pub const INTERRUPTIONS_MAX: u16 = 5;
+
+/// How long a delivery rests whose attempt broke off by a fault of ours.
+const INTERRUPTION_REST: Duration = Duration::from_secs(5);
+
+/// Chooses what becomes of a delivery that was interrupted for the `interrupted`th time.
+pub fn after_interruption(interrupted: u16, now: Timestamp) -> Next {
+    if interrupted >= INTERRUPTIONS_MAX {
+        return Next::Dead(Cause::WorkerCrash);
+    }
+    Next::RetryAt(now + INTERRUPTION_REST)
+}
+
 /// `wait`, moved by up to ±`part` of itself as `chance` in `0.0..1.0` says.
 fn stray(wait: Duration, part: f64, chance: f64) -> Duration {
     let factor = 1.0 + part * (2.0 * chance - 1.0);

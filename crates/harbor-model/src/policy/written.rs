@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::invalid::FieldError;
+use crate::policy::breaker::{BreakerLayer, BreakerPolicy};
 use crate::policy::retry::{Backoff, ClientErrors, RetryLayer, RetryPolicy};
 use crate::policy::{PolicyLayer, RateLimit, SigningSchemes};
 use crate::text::{DURATION_MAX, print_duration};
@@ -26,6 +27,18 @@ pub const ATTEMPTS: RangeInclusive<u16> = 1..=100;
 
 /// The bounds of the retries of a client error.
 pub const CLIENT_ERROR_RETRIES: RangeInclusive<u16> = 0..=100;
+
+/// The bounds of the consecutive failures that open a circuit breaker.
+pub const CONSECUTIVE_FAILURES: RangeInclusive<u32> = 1..=10_000;
+
+/// The bounds of the latency that opens a circuit breaker, in milliseconds.
+pub const P95_MS: RangeInclusive<u64> = 1..=300_000;
+
+/// The bounds of the probes that close a circuit breaker.
+pub const PROBES: RangeInclusive<u32> = 1..=100;
+
+/// The shortest cool-down of a circuit breaker: a shorter one is no rest.
+pub const COOLDOWN_MIN: Duration = Duration::from_secs(1);
 
 /// The most waits that are written out.
 pub const SCHEDULE_WAITS_MAX: usize = 100;
@@ -50,6 +63,8 @@ pub struct WrittenPolicy {
     pub rate_limit: WrittenRateLimit,
     /// The most requests to one endpoint at a time; within [`IN_FLIGHT`].
     pub max_in_flight: Option<u32>,
+    /// When the endpoint is left alone for a while.
+    pub circuit_breaker: WrittenBreaker,
     /// Which signatures a request carries.
     pub signing: WrittenSigning,
 }
@@ -104,6 +119,23 @@ pub struct WrittenRateLimit {
     pub burst: Option<u32>,
 }
 
+/// The fields of [`BreakerPolicy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenBreaker {
+    /// Whether it ever opens.
+    pub enabled: Option<bool>,
+    /// Failures in a row that open it; within [`CONSECUTIVE_FAILURES`].
+    pub consecutive_failures: Option<u32>,
+    /// The 95th percentile of latency that opens it; within [`P95_MS`].
+    pub p95_ms: Option<u64>,
+    /// How long it stays open at first; at least [`COOLDOWN_MIN`].
+    pub cooldown: Option<Duration>,
+    /// How long it stays open at most; at least [`COOLDOWN_MIN`].
+    pub cooldown_max: Option<Duration>,
+    /// Probes that must succeed before it closes; within [`PROBES`].
+    pub probes: Option<u32>,
+}
+
 /// The fields of [`SigningSchemes`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenSigning {
@@ -134,6 +166,7 @@ impl WrittenPolicy {
             retry: self.retry.layer(&mut checks),
             rate_limit: self.rate_limit.limit(&mut checks),
             max_in_flight: checks.within("max_in_flight", self.max_in_flight, IN_FLIGHT),
+            breaker: self.circuit_breaker.layer(&mut checks),
             signing: self.signing.schemes(&mut checks),
         };
         if checks.errors.is_empty() { Ok(layer) } else { Err(checks.errors) }
@@ -265,6 +298,63 @@ impl WrittenRateLimit {
     }
 }
 
+impl WrittenBreaker {
+    fn layer(self, checks: &mut Checks<'_>) -> BreakerLayer {
+        let (cooldown, cooldown_max) = (
+            checks.cooldown("circuit_breaker.cooldown", self.cooldown),
+            checks.cooldown("circuit_breaker.cooldown_max", self.cooldown_max),
+        );
+        if cooldown.zip(cooldown_max).is_some_and(|(first, longest)| first > longest) {
+            let rule = format!("must be at least {}circuit_breaker.cooldown", checks.prefix);
+            checks.refuse("circuit_breaker.cooldown_max", rule);
+        }
+        BreakerLayer {
+            is_enabled: self.enabled,
+            consecutive_failures: checks.within(
+                "circuit_breaker.consecutive_failures",
+                self.consecutive_failures,
+                CONSECUTIVE_FAILURES,
+            ),
+            p95: checks.within("circuit_breaker.p95_ms", self.p95_ms, P95_MS).map(Duration::from_millis),
+            cooldown,
+            cooldown_max,
+            probes: checks.within("circuit_breaker.probes", self.probes, PROBES),
+        }
+    }
+}
+
+/// The part of a layer, as it could have been written.
+impl From<BreakerLayer> for WrittenBreaker {
+    fn from(layer: BreakerLayer) -> Self {
+        Self {
+            enabled: layer.is_enabled,
+            consecutive_failures: layer.consecutive_failures,
+            p95_ms: layer.p95.map(whole_ms),
+            cooldown: layer.cooldown,
+            cooldown_max: layer.cooldown_max,
+            probes: layer.probes,
+        }
+    }
+}
+
+/// The breaker in force, as it could have been written.
+impl From<BreakerPolicy> for WrittenBreaker {
+    fn from(policy: BreakerPolicy) -> Self {
+        Self {
+            enabled: Some(policy.is_enabled),
+            consecutive_failures: Some(policy.consecutive_failures),
+            p95_ms: policy.p95.map(whole_ms),
+            cooldown: Some(policy.cooldown),
+            cooldown_max: Some(policy.cooldown_max),
+            probes: Some(policy.probes),
+        }
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl WrittenSigning {
     fn schemes(&self, checks: &mut Checks<'_>) -> Option<SigningSchemes> {
         let schemes = self.schemes.as_ref()?;
@@ -356,6 +446,15 @@ impl Checks<'_> {
         }
         self.refuse(field, format!("must be at most {}", print_duration(DURATION_MAX)));
         None
+    }
+
+    /// The cool-down, if it is neither too short nor too long.
+    fn cooldown(&mut self, field: &str, cooldown: Option<Duration>) -> Option<Duration> {
+        if cooldown.is_some_and(|cooldown| cooldown < COOLDOWN_MIN) {
+            self.refuse(field, format!("must be at least {}", print_duration(COOLDOWN_MIN)));
+            return None;
+        }
+        self.wait(field, cooldown)
     }
 }
 

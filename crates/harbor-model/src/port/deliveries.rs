@@ -30,7 +30,7 @@ pub trait Deliveries: Send + Sync {
     ) -> Result<Vec<DueEndpoint>, Fault>;
 
     /// Leases to `worker`, for each ask, at most its count of the deliveries of that endpoint due
-    /// at `now` that nobody holds, the longest due first.
+    /// at `now` that nobody holds, the longest due first. Nothing is lent to a worker that is not enlisted.
     async fn lease(&self, worker: WorkerId, now: Timestamp, asks: Vec<LeaseAsk>)
     -> Result<Vec<Lease>, Fault>;
 
@@ -43,6 +43,10 @@ pub trait Deliveries: Send + Sync {
     /// If a lease was lost, keeps the attempt as superseded and leaves the delivery to its new holder.
     /// On a fault the lease is given back and the attempt is not counted.
     async fn finish(&self, results: Vec<AttemptResult>) -> Vec<Result<Finish, Fault>>;
+
+    /// Notes that an attempt begins, for a delivery that was interrupted before: should its worker die,
+    /// this one is to blame. False where the lease was lost.
+    async fn note_start(&self, lease: &LeaseKey) -> Result<bool, Fault>;
 
     /// The leases that the store believes `worker` to hold.
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault>;
@@ -118,6 +122,8 @@ pub struct LeasedDelivery {
     pub event_id: EventId,
     /// How many attempts are recorded.
     pub attempt_count: u16,
+    /// How many attempts ended with their worker. They are no attempts of the policy.
+    pub interrupted_count: u16,
     /// Bytes of the event's payload, for budgets.
     pub payload_bytes: u64,
     /// When the delivery was made.
@@ -193,6 +199,8 @@ pub struct AttemptResult {
     pub lease: Lease,
     /// What was tried; none where the delivery ended without a request.
     pub attempt: Option<Attempt>,
+    /// Whether the attempt broke off by a fault of ours. It is counted as an interruption, and has no record.
+    pub is_interrupted: bool,
     /// What becomes of the delivery.
     pub next: Next,
     /// When this was decided.

@@ -23,6 +23,23 @@ pub trait Handoff: Send + Sync {
     fn announce(&self, keys: &[EndpointKey]);
 }
 
+/// No worker in this process: everything waits in the store for the workers of others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoWorker;
+
+impl Handoff for NoWorker {
+    fn reserve(&self, _: Vec<Option<LaneWanted>>, _: u64) -> Reservation {
+        Reservation::none()
+    }
+
+    fn hand_over(&self, _: Arc<EventBody>, leases: Vec<Lease>, _: Reservation) {
+        // Nothing is born leased without room. Dropped, they are free again.
+        drop(leases);
+    }
+
+    fn announce(&self, _: &[EndpointKey]) {}
+}
+
 /// A lane that room is wanted in.
 #[derive(Clone, Debug)]
 pub struct LaneWanted {

@@ -92,4 +92,6 @@ pub enum Published {
     },
     /// The tenant is gone. Nothing was stored.
     NoTenant,
+    /// The tenant has more waiting to be stored than its share. Nothing was stored; try again soon.
+    Crowded,
 }

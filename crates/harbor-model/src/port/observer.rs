@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::attempt::ErrorClass;
 use crate::delivery::Cause;
 use crate::id::{EndpointId, TenantId};
+use crate::port::breakers::BreakerState;
 
 /// Watches the engine, for metrics.
 pub trait Observer: Send + Sync {
@@ -19,6 +20,12 @@ pub trait Observer: Send + Sync {
 
     /// A transaction of the store's writer ended.
     fn committed(&self, seen: CommitSeen);
+
+    /// The circuit breaker of an endpoint changed, whoever changed it.
+    fn breaker_changed(&self, seen: BreakerSeen<'_>);
+
+    /// Endpoints were made to wait by their rate limits.
+    fn throttled(&self, seen: ThrottleSeen);
 }
 
 /// A publish that was answered.
@@ -84,6 +91,26 @@ pub struct CommitSeen {
     pub is_committed: bool,
 }
 
+/// A circuit breaker that changed.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerSeen<'a> {
+    /// Whose.
+    pub tenant_id: &'a TenantId,
+    /// Of which endpoint.
+    pub endpoint_id: EndpointId,
+    /// How it stands now.
+    pub state: BreakerState,
+    /// How many are not closed now, as far as is known here.
+    pub open_breakers: usize,
+}
+
+/// Endpoints that were made to wait by their rate limits.
+#[derive(Clone, Copy, Debug)]
+pub struct ThrottleSeen {
+    /// How often that happened since it was last told.
+    pub holds: u64,
+}
+
 /// Watches nothing. For tests and tools.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoObserver;
@@ -93,4 +120,6 @@ impl Observer for NoObserver {
     fn attempted(&self, _: AttemptSeen<'_>) {}
     fn ended(&self, _: EndSeen<'_>) {}
     fn committed(&self, _: CommitSeen) {}
+    fn breaker_changed(&self, _: BreakerSeen<'_>) {}
+    fn throttled(&self, _: ThrottleSeen) {}
 }

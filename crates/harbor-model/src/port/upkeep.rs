@@ -80,4 +80,8 @@ pub trait Upkeep: Send + Sync {
 
     /// Forgets up to `limit` idempotency keys whose window is over. Answers how many.
     async fn forget_keys(&self, now: Timestamp, limit: usize) -> Result<usize, Fault>;
+
+    /// Looks after the database itself, where it needs it: makes partitions for the weeks to come, clears
+    /// away what vanished quickly. Called every few seconds by one process; cheap where nothing is to be done.
+    async fn maintain(&self, now: Timestamp) -> Result<(), Fault>;
 }

@@ -114,6 +114,12 @@ pub(crate) struct ResultLabels {
     pub(crate) result: &'static str,
 }
 
+/// Labels of what passes from state to state: circuit breakers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabels {
+    pub(crate) state: &'static str,
+}
+
 /// Labels of the build.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct BuildLabels {

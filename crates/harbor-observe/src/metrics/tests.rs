@@ -58,11 +58,22 @@ fn counts_what_it_sees() {
     metrics.committed(CommitSeen { operations: 3, took: TOOK, is_committed: true });
     metrics.committed(CommitSeen { operations: 1, took: TOOK, is_committed: false });
 
+    for (state, open_breakers) in
+        [(BreakerState::Open, 8), (BreakerState::HalfOpen, 8), (BreakerState::Closed, 7)]
+    {
+        let seen = BreakerSeen { tenant_id: &shop, endpoint_id: endpoint(1), state, open_breakers };
+        metrics.breaker_changed(seen);
+    }
+    metrics.throttled(ThrottleSeen { holds: 3 });
+
     let lines = lines(&metrics);
 
     assert_has(
         &lines,
         &[
+            "harborhook_circuit_open 7",
+            r#"harborhook_circuit_changes_total{state="half_open"} 1"#,
+            "harborhook_throttled_total 3",
             r#"harborhook_events_published_total{tenant_id="tn_shop"} 2"#,
             r#"harborhook_publishes_total{result="stored"} 2"#,
             r#"harborhook_publishes_total{result="duplicate"} 1"#,

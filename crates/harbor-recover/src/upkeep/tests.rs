@@ -2,9 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use harbor_model::id::WorkerId;
 use harbor_model::time::Timestamp;
 
 use super::*;
+use crate::leadership::tests::Register;
 
 /// Answers as scripted and notes what it was asked; ends the run when the script is over.
 struct Script {
@@ -36,6 +38,10 @@ impl Upkeep for Script {
         assert_eq!(limit, 10);
         self.next("keys")
     }
+
+    async fn maintain(&self, _: Timestamp) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 /// A clock whose waits are over at once.
@@ -63,7 +69,10 @@ async fn check(answers: Vec<Result<usize, Fault>>, expected: &[&str]) {
         asked: Mutex::default(),
         shutdown: shutdown.clone(),
     });
-    let deps = Deps { upkeep: script.clone(), clock: Arc::new(NoWait) };
+    let clock = Arc::new(NoWait);
+    let candidate = WorkerId::from_number(1);
+    let leadership = Leadership::new(Arc::new(Register::default()), clock.clone(), candidate, "upkeep");
+    let deps = Deps { upkeep: script.clone(), clock, leadership };
     let settings = Settings { batch_rows_max: 10, batches_max: 3, ..Settings::default() };
     run(deps, settings, shutdown).await;
     assert_eq!(*script.asked.lock().unwrap(), expected);

@@ -25,6 +25,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("server", "Where the instance is reached, and what it allows to connections."),
     ("security", "Keys, and what endpoints may be."),
     ("store", "The embedded store."),
+    ("postgres", "PostgreSQL as the store."),
     ("api", "Limits of the API."),
     ("publish", "Limits of a publish."),
     (

@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use harbor_model::policy::written::{ATTEMPTS, FACTOR, IN_FLIGHT, JITTER, RATE, TIMEOUT_MS};
+use harbor_model::policy::written::{
+    ATTEMPTS, CONSECUTIVE_FAILURES, FACTOR, IN_FLIGHT, JITTER, P95_MS, PROBES, RATE, TIMEOUT_MS,
+};
 use toml::de::DeValue;
 
 use crate::settings::Settings;
@@ -188,6 +190,7 @@ pub(crate) fn keys() -> &'static [Key] {
             server(),
             security(),
             store(),
+            postgres(),
             api(),
             publish(),
             policy(),
@@ -206,6 +209,20 @@ pub(crate) fn keys() -> &'static [Key] {
 
 fn server() -> Vec<Key> {
     vec![
+        key(
+            "server.roles",
+            at!(server.roles),
+            "What this process does: api, worker, scheduler, or all. Processes with different roles share one PostgreSQL.",
+        )
+        .flag("roles")
+        .short("HARBORHOOK_ROLES"),
+        key(
+            "server.queue",
+            at!(server.queue),
+            "What tells workers in other processes that there is work: local leaves it to the store.",
+        )
+        .flag("queue")
+        .short("HARBORHOOK_QUEUE"),
         key("server.listen", at!(server.listen), "Where the API listens. Port 0 takes a free one.")
             .flag("listen")
             .short("HARBORHOOK_LISTEN"),
@@ -298,7 +315,7 @@ fn store() -> Vec<Key> {
         key(
             "store.database_url",
             at!(store.database_url),
-            "Where the store is: `sqlite:` and its file. harborhook.db in the data directory unless set.",
+            "Where the store is: `sqlite:` and its file, or a `postgres://` URL. harborhook.db in the data directory unless set.",
         )
         .flag("database-url")
         .short("HARBORHOOK_DATABASE_URL"),
@@ -338,6 +355,11 @@ fn store() -> Vec<Key> {
             "The most rows' worth of changes that wait for the writer.",
         ),
         key(
+            "store.tenant_queue_items_max",
+            at!(store.sqlite.tenant_queue_items_max).within(1, 1_000_000),
+            "The most rows' worth of one tenant's events that wait for the writer. Who publishes more gets 429.",
+        ),
+        key(
             "store.wal_passive_bytes",
             bytes_at!(store.sqlite.wal_passive_bytes).within(ByteSize(64 * KIB), ByteSize(16 * GIB)),
             "Bytes of the write-ahead log at which it is copied beside the writer.",
@@ -360,6 +382,66 @@ fn store() -> Vec<Key> {
         key(
             "store.directory_tenants_max",
             at!(store.sqlite.directory_tenants_max).within(1, 10_000_000),
+            "The most tenants whose endpoints and subscriptions are kept in memory.",
+        ),
+    ]
+}
+
+fn postgres() -> Vec<Key> {
+    vec![
+        key(
+            "postgres.publishers",
+            at!(store.postgres.publishers).within(1, 64),
+            "Connections that store what is published.",
+        ),
+        key(
+            "postgres.finishers",
+            at!(store.postgres.finishers).within(1, 64),
+            "Connections that record what came of attempts.",
+        ),
+        key(
+            "postgres.readers",
+            at!(store.postgres.readers).within(1, 64),
+            "Connections that read and lease for publish and delivery.",
+        ),
+        key(
+            "postgres.browsers",
+            at!(store.postgres.browsers).within(1, 64),
+            "Connections for what people look at and set up.",
+        ),
+        key(
+            "postgres.connect_time_max",
+            at!(store.postgres.connect_time_max).within(Duration::from_millis(10), MINUTE),
+            "How long a connection may take to be made.",
+        ),
+        key(
+            "postgres.statement_time_max",
+            at!(store.postgres.statement_time_max).within(Duration::from_millis(10), 10 * MINUTE),
+            "After how long a statement is given up.",
+        ),
+        key(
+            "postgres.batch_items_max",
+            at!(store.postgres.batch_items_max).within(1, 10_000),
+            "The most rows' worth of changes in one statement.",
+        ),
+        key(
+            "postgres.batch_bytes_max",
+            bytes_at!(store.postgres.batch_bytes_max).within(ByteSize(KIB), ByteSize(256 * MIB)),
+            "The most payload bytes in one statement.",
+        ),
+        key(
+            "postgres.queue_items_max",
+            at!(store.postgres.queue_items_max).within(1, 1_000_000),
+            "The most rows' worth of events that wait to be stored.",
+        ),
+        key(
+            "postgres.tenant_queue_items_max",
+            at!(store.postgres.tenant_queue_items_max).within(1, 1_000_000),
+            "The most rows' worth of one tenant's events that wait to be stored.",
+        ),
+        key(
+            "postgres.directory_tenants_max",
+            at!(store.postgres.directory_tenants_max).within(1, 10_000_000),
             "The most tenants whose endpoints and subscriptions are kept in memory.",
         ),
     ]
@@ -500,6 +582,36 @@ fn policy() -> Vec<Key> {
             "The requests that may go at once after a quiet time. As many as `per_second` unless set.",
         ),
         key(
+            "policy.circuit_breaker.enabled",
+            at!(policy.circuit_breaker.enabled),
+            "Whether an endpoint that fails is left alone for a while. true unless set.",
+        ),
+        key(
+            "policy.circuit_breaker.consecutive_failures",
+            at!(policy.circuit_breaker.consecutive_failures).bounded(CONSECUTIVE_FAILURES),
+            "The failures without a success between them that open the breaker. 10 unless set.",
+        ),
+        key(
+            "policy.circuit_breaker.p95_ms",
+            at!(policy.circuit_breaker.p95_ms).bounded(P95_MS),
+            "The 95th percentile of the latest latencies above which the breaker opens. Never unless set.",
+        ),
+        key(
+            "policy.circuit_breaker.cooldown",
+            at!(policy.circuit_breaker.cooldown),
+            "How long the breaker stays open the first time; each probe that fails doubles it. 30s unless set.",
+        ),
+        key(
+            "policy.circuit_breaker.cooldown_max",
+            at!(policy.circuit_breaker.cooldown_max),
+            "The longest that the breaker stays open before a probe. 5m unless set.",
+        ),
+        key(
+            "policy.circuit_breaker.probes",
+            at!(policy.circuit_breaker.probes).bounded(PROBES),
+            "How many probes must succeed before the breaker closes. 1 unless set.",
+        ),
+        key(
             "policy.signing.schemes",
             at!(policy.signing.schemes),
             "Which signatures a request carries: standard, harborhook or both. Both unless set.",
@@ -577,9 +689,24 @@ fn worker() -> Vec<Key> {
             "The most payload bytes held in memory for one tenant.",
         ),
         key(
+            "worker.tenant_items_max",
+            at!(worker.lanes.tenant_items_max).within(1, 10_000_000),
+            "The most deliveries held in memory for one tenant.",
+        ),
+        key(
+            "worker.endpoints_max",
+            at!(worker.lanes.endpoints_max).within(1, 10_000_000),
+            "The most endpoints noted that wait for room in memory. The walk finds the others.",
+        ),
+        key(
             "worker.refill_interval",
             at!(worker.refill_interval).within(Duration::from_millis(10), MINUTE),
             "How often the store is asked for due deliveries that nobody announced.",
+        ),
+        key(
+            "worker.nudge_interval",
+            at!(worker.nudge_interval).within(Duration::from_millis(1), MINUTE),
+            "How soon after the store was asked a hint may have it asked again.",
         ),
         key(
             "worker.refill_endpoints",
@@ -595,6 +722,26 @@ fn worker() -> Vec<Key> {
             "worker.wakeups_max",
             at!(worker.wakeups_max).within(1, 10_000_000),
             "The most retries whose time is kept in memory. The walk finds the others.",
+        ),
+        key(
+            "worker.beat_interval",
+            at!(worker.beat_interval).within(Duration::from_millis(100), HOUR),
+            "How often a worker tells the others that it lives.",
+        ),
+        key(
+            "worker.fence_after",
+            at!(worker.fence_after).within(Duration::from_millis(200), HOUR),
+            "How long after its last confirmed beat a worker begins no more requests.",
+        ),
+        key(
+            "worker.death_after",
+            at!(worker.death_after).within(Duration::from_millis(300), 2 * HOUR),
+            "How long after its last beat a worker is dead to the others, which take over its deliveries.",
+        ),
+        key(
+            "worker.reconcile_interval",
+            at!(worker.reconcile_interval).within(SECOND, DAY),
+            "How often what the store believes a worker to hold is compared with what it holds.",
         ),
         key(
             "worker.idle_per_host_max",

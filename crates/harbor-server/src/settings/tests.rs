@@ -173,7 +173,8 @@ fn a_policy_is_written_as_the_api_takes_it() {
          max_in_flight = 4\n\
          rate_limit = { per_second = 10 }\n\
          signing.schemes = [\"standard\"]\n\
-         retry = { strategy = \"exponential\", base = \"2s\", factor = 3, max_attempts = 8, client_errors = \"all\" }\n",
+         retry = { strategy = \"exponential\", base = \"2s\", factor = 3, max_attempts = 8, client_errors = \"all\" }\n\
+         circuit_breaker = { enabled = false, consecutive_failures = 3, p95_ms = 800, cooldown = \"5s\", cooldown_max = \"1m\", probes = 2 }\n",
     ))
     .unwrap();
 
@@ -188,6 +189,15 @@ fn a_policy_is_written_as_the_api_takes_it() {
         harbor_model::policy::retry::Backoff::Exponential { base: Duration::from_secs(2), factor: 3.0 };
     assert_eq!(layer.retry.backoff, Some(backoff));
     assert_eq!(layer.retry.client_errors, Some(harbor_model::policy::retry::ClientErrors::All));
+    let breaker = harbor_model::policy::breaker::BreakerLayer {
+        is_enabled: Some(false),
+        consecutive_failures: Some(3),
+        p95: Some(Duration::from_millis(800)),
+        cooldown: Some(Duration::from_secs(5)),
+        cooldown_max: Some(Duration::from_secs(60)),
+        probes: Some(2),
+    };
+    assert_eq!(layer.breaker, breaker);
 }
 
 #[test]
@@ -198,6 +208,14 @@ fn a_policy_keeps_the_rules_of_the_api() {
         [
             "h.toml:2: policy.retry.base needs policy.retry.strategy",
             "h.toml:3: policy.retry.client_errors must be 0 to 100",
+        ]
+    );
+    let found = mistakes(&file("[policy.circuit_breaker]\nprobes = 0\ncooldown = \"1ms\"\n"));
+    assert_eq!(
+        found,
+        [
+            "h.toml:2: policy.circuit_breaker.probes must be at least 1",
+            "h.toml:3: policy.circuit_breaker.cooldown must be at least 1s",
         ]
     );
 }

@@ -1,5 +1,6 @@
 //! What a setting's value may be: how it is read from text and from TOML, and how it is shown.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -262,16 +263,31 @@ impl Value for IpNet {
 }
 
 /// Where the store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum DatabaseUrl {
     /// The embedded store, in this file.
     Sqlite(PathBuf),
+    /// A PostgreSQL server. Secret, since it may hold a password.
+    Postgres(Secret),
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
 }
 
 impl Value for DatabaseUrl {
-    const KIND: &'static str = "sqlite: and a file, like sqlite:/var/lib/harborhook/harborhook.db";
+    const KIND: &'static str = "sqlite: and a file, like sqlite:/var/lib/harborhook/harborhook.db, \
+                                or postgres://user:password@host/database";
 
     fn from_text(text: &str) -> Result<Self, String> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return match Url::parse(text) {
+                Ok(url) if url.has_host() => Ok(Self::Postgres(Secret::new(text.to_owned()))),
+                Ok(_) | Err(_) => Err(refusal::<Self>()),
+            };
+        }
         let rest = text.strip_prefix("sqlite:").ok_or_else(refusal::<Self>)?;
         // `sqlite:///var/…` is how a URL with an empty host is written.
         let path = PathBuf::from(rest.strip_prefix("//").unwrap_or(rest));
@@ -281,9 +297,41 @@ impl Value for DatabaseUrl {
     }
 
     fn show(&self) -> String {
-        let Self::Sqlite(path) = self;
-        format!("sqlite:{}", path.display())
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(url) => without_password(url.expose()),
+        }
     }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else { return "********".to_owned() };
+    if url.password().is_some() && url.set_password(Some("********")).is_err() {
+        return "********".to_owned();
+    }
+    url.to_string()
+}
+
+/// What a process does. Several may do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Serves the API.
+    Api,
+    /// Delivers.
+    Worker,
+    /// Clears up.
+    Scheduler,
+    /// Everything.
+    All,
+}
+
+/// What tells workers of other processes that there is work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// The store itself.
+    #[default]
+    Local,
 }
 
 /// A type whose values have names.
@@ -307,6 +355,15 @@ macro_rules! words {
 }
 
 words!(logs::Format, "json or text", { logs::Format::Json = "json", logs::Format::Text = "text" });
+
+words!(Role, "api, worker, scheduler or all", {
+    Role::Api = "api",
+    Role::Worker = "worker",
+    Role::Scheduler = "scheduler",
+    Role::All = "all",
+});
+
+words!(Queue, "local", { Queue::Local = "local" });
 
 words!(RetryStrategy, "schedule, exponential, linear, fixed or standard", {
     RetryStrategy::Schedule = "schedule",
@@ -410,6 +467,9 @@ mod tests {
         check::<ByteSize>(&["0", "1000", "16KiB", "1MiB", "3GiB"]);
         check::<SocketAddr>(&["127.0.0.1:8080", "[::1]:0"]);
         check::<DatabaseUrl>(&["sqlite:/var/lib/harborhook/harborhook.db", "sqlite:events.db"]);
+        check::<DatabaseUrl>(&["postgres://hooks@db.example.com:5432/hooks?sslmode=verify-full"]);
+        check::<Vec<Role>>(&["all", "api,worker", "scheduler"]);
+        check::<Queue>(&["local"]);
         check::<Url>(&["https://hooks.example.com", "http://localhost:8080/base"]);
         check::<PathBuf>(&["./harborhook-data"]);
         check::<logs::Level>(&["info,harbor_deliver=debug"]);
@@ -442,12 +502,21 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_a_file() {
-        for refused in ["sqlite:", "sqlite::memory:", "sqlite:/data/", "postgres://localhost/x", "/data"] {
+    fn a_store_is_a_file_or_a_server() {
+        for refused in
+            ["sqlite:", "sqlite::memory:", "sqlite:/data/", "mysql://localhost/x", "postgres:", "/data"]
+        {
             assert!(DatabaseUrl::from_text(refused).is_err(), "{refused}");
         }
         let file = DatabaseUrl::Sqlite("/data/events.db".into());
         assert_eq!(DatabaseUrl::from_text("sqlite:///data/events.db"), Ok(file));
+    }
+
+    #[test]
+    fn a_databases_password_is_not_shown() {
+        let url = DatabaseUrl::from_text("postgres://hooks:open-sesame@db/hooks").unwrap();
+        assert_eq!(url.show(), "postgres://hooks:********@db/hooks");
+        assert!(!format!("{url:?}").contains("open-sesame"));
     }
 
     #[test]

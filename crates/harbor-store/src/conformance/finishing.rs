@@ -79,7 +79,7 @@ pub async fn attempts_are_numbered_in_turn<S: Store>(world: &World<S>) {
     for status in [500, 501, 502] {
         let lease = world.lease_one(&endpoint).await;
         world.finish(lease, status, Next::RetryAt(world.now() + SECOND)).await;
-        assert!(world.lease(world.worker(), &endpoint, 1).await.is_empty(), "it is not due yet");
+        assert!(world.lease(world.worker().await, &endpoint, 1).await.is_empty(), "it is not due yet");
         world.clock.advance(SECOND);
     }
     let lease = world.lease_one(&endpoint).await;
@@ -138,7 +138,7 @@ pub async fn a_lease_whose_end_is_recorded_is_over<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
     let id = world.owed(&endpoint).await;
-    let worker = world.worker();
+    let worker = world.worker().await;
     let lease = world.lease(worker, &endpoint, 1).await.remove(0);
     let key = lease.key().clone();
     world.finish(lease, 500, Next::RetryAt(world.now())).await;
@@ -146,7 +146,7 @@ pub async fn a_lease_whose_end_is_recorded_is_over<S: Store>(world: &World<S>) {
 
     let next = world.lease_one(&endpoint).await;
     world.store.give_back(key);
-    assert!(world.lease(world.worker(), &endpoint, 1).await.is_empty(), "an old key frees nothing");
+    assert!(world.lease(world.worker().await, &endpoint, 1).await.is_empty(), "an old key frees nothing");
     assert_eq!(next.delivery.delivery_id, id);
 }
 
@@ -196,7 +196,7 @@ pub async fn a_finished_delivery_is_never_lent_again_however_many_ask<S: Store>(
     let lent_count = Arc::new(AtomicUsize::new(0));
     let mut working = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (store, now, worker) = (Arc::clone(&world.store), world.now(), world.worker());
+        let (store, now, worker) = (Arc::clone(&world.store), world.now(), world.worker().await);
         let (key, lent_count) = (key_of(&endpoint), Arc::clone(&lent_count));
         let attempt = world.attempt(200);
         let rng = Arc::clone(&world.rng);
@@ -211,6 +211,7 @@ pub async fn a_finished_delivery_is_never_lent_again_however_many_ask<S: Store>(
                         id: harbor_model::id::AttemptId::new(now, &*rng),
                         ..attempt.clone()
                     }),
+                    is_interrupted: false,
                     next: Next::Delivered,
                     decided_at: now,
                     gone_url_version: None,
@@ -224,13 +225,13 @@ pub async fn a_finished_delivery_is_never_lent_again_however_many_ask<S: Store>(
     }
     working.join_all().await;
     assert_eq!(lent_count.load(Ordering::SeqCst), COUNT, "each delivery was lent once");
-    assert!(world.lease(world.worker(), &endpoint, COUNT).await.is_empty());
+    assert!(world.lease(world.worker().await, &endpoint, COUNT).await.is_empty());
 }
 
 pub async fn many_results_are_answered_in_their_order<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
-    let worker = world.worker();
+    let worker = world.worker().await;
     let batch: Vec<_> = (0..700).map(|_| world.event(&tenant, &[&endpoint]).leased_to(worker).0).collect();
     let mut results = Vec::new();
     for answer in world.store.publish(batch).await {
@@ -250,4 +251,30 @@ pub async fn many_results_are_answered_in_their_order<S: Store>(world: &World<S>
         .map(|(position, _)| position)
         .collect();
     assert_eq!((finished.len(), superseded), (700, vec![3, 600]));
+}
+
+pub async fn an_interruption_is_counted_and_has_no_record<S: Store>(world: &World<S>) {
+    let tenant = world.tenant("acme").await;
+    let endpoint = world.endpoint(&tenant).await;
+    let id = world.owed(&endpoint).await;
+    let interrupt = async |next: Next| {
+        let lease = world.lease_one(&endpoint).await;
+        let result = AttemptResult { attempt: None, is_interrupted: true, ..world.result(lease, 0, next) };
+        assert_eq!(world.record(result).await, RECORDED);
+        world.shown(&tenant, id).await
+    };
+    let later = world.now() + SECOND;
+    assert_eq!(interrupt(Next::RetryAt(later)).await, "queued []");
+    assert_eq!(world.read(&tenant, id).await.delivery.next_attempt_at, Some(later));
+    world.clock.advance(SECOND);
+    let lease = world.lease_one(&endpoint).await;
+    assert_eq!((lease.delivery.interrupted_count, lease.delivery.attempt_count), (1, 0));
+    world.finish(lease, 500, Next::RetryAt(world.now())).await;
+
+    assert_eq!(interrupt(Next::RetryAt(world.now())).await, "failed [500]");
+    let lease = world.lease_one(&endpoint).await;
+    assert_eq!((lease.delivery.interrupted_count, lease.delivery.attempt_count), (2, 1));
+    drop(lease);
+    assert_eq!(interrupt(Next::Dead(Cause::WorkerCrash)).await, "dead [500]");
+    assert_eq!(world.read(&tenant, id).await.delivery.attempt_count, 1);
 }

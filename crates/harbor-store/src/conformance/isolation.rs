@@ -31,7 +31,7 @@ pub async fn nothing_of_another_tenant_can_be_read<S: Store>(world: &World<S>) {
     assert_eq!(of_event.items, []);
     let key = EndpointKey { tenant_id: other.clone(), endpoint_id: endpoint.id };
     let ask = LeaseAsk { key, count: 10 };
-    assert!(world.store.lease(world.worker(), world.now(), vec![ask]).await.unwrap().is_empty());
+    assert!(world.store.lease(world.worker().await, world.now(), vec![ask]).await.unwrap().is_empty());
     assert!(world.store.tenant(&other).await.unwrap().unwrap().endpoints.is_empty());
 }
 
@@ -66,7 +66,7 @@ pub async fn lists_show_only_the_tenants_own<S: Store>(world: &World<S>) {
         let endpoint = world.endpoint(&tenant).await;
         world.delivered(&endpoint).await;
         world.dead(&endpoint).await;
-        let draft = world.event(&tenant, &[&endpoint]).leased_to(world.worker());
+        let draft = world.event(&tenant, &[&endpoint]).leased_to(world.worker().await);
         // Held until the end of the test.
         std::mem::forget(world.stored(draft).await);
     }

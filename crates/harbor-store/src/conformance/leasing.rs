@@ -69,7 +69,7 @@ pub async fn an_endpoint_that_is_held_is_neither_named_nor_lent<S: Store>(world:
 
     let check = async |expected: usize| {
         assert_eq!(named(world).await.len(), expected);
-        assert_eq!(world.lease(world.worker(), &endpoint, 10).await.len(), expected);
+        assert_eq!(world.lease(world.worker().await, &endpoint, 10).await.len(), expected);
     };
     check(1).await;
     world.change(&endpoint, |endpoint| endpoint.paused = true).await;
@@ -100,12 +100,12 @@ pub async fn the_longest_due_are_lent_first_and_no_more_than_asked<S: Store>(wor
 
     let ask = |endpoint, count| LeaseAsk { key: key_of(endpoint), count };
     let asks = vec![ask(&one, 3), ask(&other, 3), ask(&one, 0)];
-    let leases = world.store.lease(world.worker(), world.now(), asks).await.unwrap();
+    let leases = world.store.lease(world.worker().await, world.now(), asks).await.unwrap();
     let ids = |leases: &[harbor_model::port::deliveries::Lease]| -> Vec<DeliveryId> {
         leases.iter().map(|lease| lease.delivery.delivery_id).collect()
     };
     assert_eq!(ids(&leases), [in_turn[0], in_turn[1], in_turn[2], of_other]);
-    let rest = world.lease(world.worker(), &one, 10).await;
+    let rest = world.lease(world.worker().await, &one, 10).await;
     assert_eq!(ids(&rest), [in_turn[3]]);
 }
 
@@ -119,7 +119,7 @@ pub async fn what_is_lent_says_what_it_is<S: Store>(world: &World<S>) {
     let lease = world.lease_one(&endpoint).await;
     world.finish(lease, 500, Next::RetryAt(world.now())).await;
 
-    let worker = world.worker();
+    let worker = world.worker().await;
     let lease = world.lease(worker, &endpoint, 1).await.remove(0);
     let delivery = &lease.delivery;
     assert_eq!(delivery.key, key_of(&endpoint));
@@ -137,7 +137,7 @@ pub async fn what_is_lent_is_not_lent_again_until_it_is_given_back<S: Store>(wor
     let id = world.owed(&endpoint).await;
     let first = world.lease_one(&endpoint).await;
     let number = first.key().number;
-    assert!(world.lease(world.worker(), &endpoint, 10).await.is_empty());
+    assert!(world.lease(world.worker().await, &endpoint, 10).await.is_empty());
     assert_eq!(world.shown(&tenant, id).await, "inflight []");
 
     drop(first);
@@ -154,7 +154,7 @@ pub async fn those_who_lease_at_once_get_different_deliveries<S: Store>(world: &
     }
     let mut leasing = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let (store, worker, now) = (Arc::clone(&world.store), world.worker(), world.now());
+        let (store, worker, now) = (Arc::clone(&world.store), world.worker().await, world.now());
         let key = key_of(&endpoint);
         leasing.spawn(async move {
             let mut leases = Vec::new();
@@ -173,7 +173,7 @@ pub async fn those_who_lease_at_once_get_different_deliveries<S: Store>(world: &
 pub async fn leases_are_known_by_their_worker<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
-    let (one, other) = (world.worker(), world.worker());
+    let (one, other) = (world.worker().await, world.worker().await);
     for _ in 0..3 {
         world.owed(&endpoint).await;
     }
@@ -224,7 +224,7 @@ pub async fn a_backlog_counts_what_waits<S: Store>(world: &World<S>) {
     let next_due_at = Some(began + SECOND * 2);
     assert_eq!(backlog().await, Backlog { due: 3, oldest_due_at: Some(began), next_due_at });
 
-    let held = world.lease(world.worker(), &one, 10).await;
+    let held = world.lease(world.worker().await, &one, 10).await;
     let of_other = Some(began + SECOND);
     assert_eq!(backlog().await, Backlog { due: 1, oldest_due_at: of_other, next_due_at });
     drop(held);

@@ -123,7 +123,7 @@ pub async fn deliveries_are_found_by_what_is_asked_for<S: Store>(world: &World<S
     let [to_one, to_other] = [0, 1].map(|position: usize| draft.0.deliveries[position].id);
     world.stored(draft).await;
     step();
-    let born = world.event(&tenant, &[&one]).leased_to(world.worker());
+    let born = world.event(&tenant, &[&one]).leased_to(world.worker().await);
     let inflight = born.delivery();
     let _held = world.stored(born).await;
 
@@ -196,7 +196,7 @@ pub async fn dead_letters_are_found_by_what_is_asked_for<S: Store>(world: &World
     let (one, other) = (world.endpoint(&tenant).await, world.endpoint(&tenant).await);
     let began = world.now();
     // Made first, dead last.
-    let slow = world.event(&tenant, &[&one]).of_type("order.made").leased_to(world.worker());
+    let slow = world.event(&tenant, &[&one]).of_type("order.made").leased_to(world.worker().await);
     let slow_id = slow.delivery();
     let lease = world.stored(slow).await.remove(0);
     world.clock.advance(SECOND);

@@ -69,7 +69,7 @@ pub async fn what_is_in_flight_is_left_to_its_holder<S: Store>(world: &World<S>)
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
     let (first, second) = (world.owed(&endpoint).await, world.owed(&endpoint).await);
-    let mut leases = world.lease(world.worker(), &endpoint, 2).await;
+    let mut leases = world.lease(world.worker().await, &endpoint, 2).await;
     done(world.store.delete_endpoint(&tenant, endpoint.id, None, world.now()).await.unwrap());
     assert_eq!(world.store.end_orphans(world.now(), 100).await.unwrap(), 0);
     // Nor does it stand before what can be ended.

@@ -18,53 +18,20 @@ use harbor_model::event::{EventBody, FanOutRecord};
 use harbor_model::header::CustomHeader;
 use harbor_model::id::{AttemptId, DeliveryId, EndpointId, EventId, SubscriptionId, TenantId, WorkerId};
 use harbor_model::policy::PolicyLayer;
-use harbor_model::port::api_keys::ApiKeys;
-use harbor_model::port::deliveries::{
-    AttemptResult, Deliveries, EndpointKey, Finish, Lease, LeaseAsk, LeaseKeeper,
-};
-use harbor_model::port::directory::Directory;
-use harbor_model::port::history::History;
-use harbor_model::port::intake::{IdempotencyClaim, Intake, NewDelivery, NewEvent, Published};
+use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish, Lease, LeaseAsk, LeaseKeeper};
+use harbor_model::port::intake::{IdempotencyClaim, NewDelivery, NewEvent, Published};
 use harbor_model::port::page::{Page, PageAsk};
-use harbor_model::port::registry::{Change, Endpoints, Subscriptions, Tenants};
-use harbor_model::port::upkeep::{NewReplay, Replayed, Replays, Upkeep};
+use harbor_model::port::registry::Change;
+use harbor_model::port::upkeep::{NewReplay, Replayed};
 use harbor_model::secret::Secret;
 use harbor_model::subscription::Subscription;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::{Clock, Timestamp};
 
-/// Everything that a store does.
-pub trait Store:
-    Intake
-    + Deliveries
-    + LeaseKeeper
-    + Directory
-    + History
-    + Tenants
-    + Endpoints
-    + Subscriptions
-    + ApiKeys
-    + Replays
-    + Upkeep
-    + 'static
-{
-}
+/// A store, which takes leases back by their keys, too.
+pub trait Store: crate::Store + LeaseKeeper {}
 
-impl<S> Store for S where
-    S: Intake
-        + Deliveries
-        + LeaseKeeper
-        + Directory
-        + History
-        + Tenants
-        + Endpoints
-        + Subscriptions
-        + ApiKeys
-        + Replays
-        + Upkeep
-        + 'static
-{
-}
+impl<S: crate::Store + LeaseKeeper> Store for S {}
 
 /// A clock that moves when it is told to.
 #[derive(Debug)]
@@ -116,6 +83,29 @@ pub struct World<S> {
     pub clock: Arc<SetClock>,
     pub rng: Arc<SeededRng>,
     _kept: Box<dyn Any + Send + Sync>,
+}
+
+/// A world, if there is a store to make it around.
+pub trait Fresh {
+    type Store;
+
+    fn world(self) -> Option<World<Self::Store>>;
+}
+
+impl<S> Fresh for World<S> {
+    type Store = S;
+
+    fn world(self) -> Option<Self> {
+        Some(self)
+    }
+}
+
+impl<S> Fresh for Option<World<S>> {
+    type Store = S;
+
+    fn world(self) -> Self {
+        self
+    }
 }
 
 /// An event to be published, put together word by word.
@@ -196,8 +186,11 @@ impl<S: Store> World<S> {
         self.clock.now()
     }
 
-    pub fn worker(&self) -> WorkerId {
-        WorkerId::new(self.now(), &*self.rng)
+    /// A worker that is enlisted.
+    pub async fn worker(&self) -> WorkerId {
+        let worker = WorkerId::new(self.now(), &*self.rng);
+        self.store.enlist(worker, self.now()).await.unwrap();
+        worker
     }
 
     /// A tenant that is not stored yet.
@@ -329,7 +322,7 @@ impl<S: Store> World<S> {
 
     /// Leases the one delivery that is due to the endpoint.
     pub async fn lease_one(&self, endpoint: &Endpoint) -> Lease {
-        let mut leases = self.lease(self.worker(), endpoint, 10).await;
+        let mut leases = self.lease(self.worker().await, endpoint, 10).await;
         assert_eq!(leases.len(), 1, "one delivery is due");
         leases.remove(0)
     }
@@ -354,6 +347,7 @@ impl<S: Store> World<S> {
         AttemptResult {
             lease,
             attempt: Some(self.attempt(status)),
+            is_interrupted: false,
             next,
             decided_at: self.now(),
             gone_url_version: None,
@@ -379,7 +373,7 @@ impl<S: Store> World<S> {
     }
 
     async fn ended(&self, endpoint: &Endpoint, status: u16, next: Next) -> DeliveryId {
-        let draft = self.event(&endpoint.tenant_id, &[endpoint]).leased_to(self.worker());
+        let draft = self.event(&endpoint.tenant_id, &[endpoint]).leased_to(self.worker().await);
         let id = draft.delivery();
         let lease = self.stored(draft).await.remove(0);
         assert_eq!(self.finish(lease, status, next).await, Finish::Recorded { endpoint_disabled: false });

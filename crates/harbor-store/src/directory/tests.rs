@@ -60,6 +60,24 @@ async fn a_version_that_never_was_does_not_make_every_call_read() {
 }
 
 #[tokio::test]
+async fn what_is_forgotten_is_read_again_once() {
+    let cache = DirectoryCache::new(10);
+    ask(&cache, "a", Some(1)).await;
+    cache.forget_all();
+    assert_eq!(ask(&cache, "a", Some(2)).await, (Some(2), true));
+    assert_eq!(ask(&cache, "a", Some(3)).await, (Some(2), false));
+
+    // Forgotten while it is read: it may be too old already.
+    let id: TenantId = "b".parse().unwrap();
+    let load = async || {
+        cache.forget_all();
+        Ok(Some(snapshot(&id, 1)))
+    };
+    cache.tenant(&id, load).await.unwrap();
+    assert_eq!(ask(&cache, "b", Some(2)).await, (Some(2), true));
+}
+
+#[tokio::test]
 async fn memory_holds_as_many_tenants_as_it_may_and_keeps_those_in_use() {
     let cache = DirectoryCache::new(8);
     for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {

@@ -9,8 +9,9 @@ use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::Change;
 use rusqlite::{Connection, Row};
 
+use crate::pages::{IdRange, Seen};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::pages::{IdRange, Seen, page};
+use crate::sqlite::pages::page;
 use crate::sqlite::rows::{blob, named, number, time, time_if_any, value};
 use crate::sqlite::transaction::{Tx, find_tenant_number};
 use crate::sqlite::trouble::Trouble;
@@ -70,9 +71,9 @@ impl ApiKeys for SqliteStore {
             };
             let sql = "SELECT id, role, name, created_at, expires_at FROM api_keys
                        WHERE tenant IS ?1 AND id BETWEEN ?2 AND ?3 AND revoked_at IS NULL ORDER BY id DESC";
-            let (first, last) = IdRange::new(ask.after, None, None).blobs();
+            let (first, last) = IdRange::new(ask.after, None, None).ends();
             let mut query = conn.prepare_cached(sql)?;
-            page(query.query((tenant, first, last))?, ask.limit, |row| {
+            page(query.query((tenant, blob(first), blob(last)))?, ask.limit, |row| {
                 Ok(Seen { position: number(row, 0)?, item: Some(read_key(row, owner.clone())?) })
             })
         };

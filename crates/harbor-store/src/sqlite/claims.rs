@@ -3,25 +3,10 @@
 use harbor_model::time::Timestamp;
 use rusqlite::OptionalExtension;
 
+use crate::claims::{Held, Scope};
 use crate::sqlite::rows::blob;
 use crate::sqlite::transaction::Tx;
 use crate::sqlite::trouble::Trouble;
-
-/// What was asked with a key. A key of one scope says nothing in another.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scope {
-    Publish,
-    Replay,
-}
-
-impl Scope {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Replay => "replay",
-        }
-    }
-}
 
 /// A claim to be made.
 pub(crate) struct Claim<'a> {
@@ -30,14 +15,6 @@ pub(crate) struct Claim<'a> {
     pub(crate) key: &'a str,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) expires_at: Timestamp,
-}
-
-/// What stands against a claim.
-pub(crate) enum Held {
-    /// The same was asked before, and made this.
-    Same { made: u128, fan_out_count: u32 },
-    /// The key stands for something else.
-    Other,
 }
 
 pub(crate) const FIND: &str = "SELECT made_id, fan_out_count, fingerprint FROM idempotency_keys

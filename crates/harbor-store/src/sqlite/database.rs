@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
 
+use harbor_model::id::TenantId;
 use harbor_model::port::Fault;
 use rusqlite::Connection;
 
@@ -32,19 +33,20 @@ impl Database {
         Self { mode: Mode::Inline(Box::new(Mutex::new(core))), _lock: lock }
     }
 
-    /// Makes a change and waits for its commit.
+    /// Makes a change that belongs to no tenant's turn, and waits for its commit.
     pub(crate) async fn write<W: Work>(&self, weight: Weight, work: W) -> Result<W::Answer, Fault> {
-        self.hand_in(weight, work).await.await
+        self.hand_in(None, weight, work).await
     }
 
-    /// Hands in a change; what comes back waits for its commit.
-    pub(crate) async fn hand_in<W: Work>(
+    /// Hands in a change, of a tenant or of none; what comes back waits for its commit.
+    pub(crate) fn hand_in<W: Work>(
         &self,
+        tenant: Option<TenantId>,
         weight: Weight,
         work: W,
     ) -> impl Future<Output = Result<W::Answer, Fault>> + Send + use<W> {
         match &self.mode {
-            Mode::Threaded { writer, .. } => Answer::Later(writer.hand_in(weight, work).await),
+            Mode::Threaded { writer, .. } => Answer::Later(writer.hand_in(tenant, weight, work)),
             Mode::Inline(core) => {
                 let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
                 Answer::Now(core.run_inline(work))
@@ -53,7 +55,27 @@ impl Database {
         .wait()
     }
 
-    /// Makes a small change that is a function, and runs `committed` after its commit, before the answer.
+    /// Hands in changes of one tenant, all or none; what comes back waits for the commit of each. None where
+    /// the tenant has too much waiting.
+    pub(crate) fn offer<W: Work>(
+        &self,
+        tenant: &TenantId,
+        works: Vec<(Weight, W)>,
+    ) -> Option<Vec<impl Future<Output = Result<W::Answer, Fault>> + Send + use<W>>> {
+        let answers: Vec<_> = match &self.mode {
+            Mode::Threaded { writer, .. } => {
+                writer.offer(tenant, works)?.into_iter().map(Answer::Later).collect()
+            }
+            Mode::Inline(core) => {
+                let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+                works.into_iter().map(|(_, work)| Answer::Now(core.run_inline(work))).collect()
+            }
+        };
+        Some(answers.into_iter().map(Answer::wait).collect())
+    }
+
+    /// Makes a small change that is a function and belongs to no tenant's turn, and runs `committed` after its
+    /// commit, before the answer.
     pub(crate) fn change<T, F, C>(
         &self,
         change: F,
@@ -65,6 +87,19 @@ impl Database {
         C: FnOnce(&T) + Send + 'static,
     {
         self.write(Weight::ONE, SmallChange { change, committed })
+    }
+
+    /// Makes a small change that is a function, in the tenant's turn.
+    pub(crate) fn change_of<T, F>(
+        &self,
+        tenant: TenantId,
+        change: F,
+    ) -> impl Future<Output = Result<T, Fault>> + Send
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, Trouble> + Send + 'static,
+    {
+        self.hand_in(Some(tenant), Weight::ONE, SmallChange { change, committed: |_: &T| () })
     }
 
     /// Reads, in one snapshot, what publish or delivery waits for.

@@ -17,6 +17,7 @@ use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::sqlite::SqliteStore;
+use crate::sqlite::batch::{Batch, by_tenant};
 use crate::sqlite::finish::FinishAll;
 use crate::sqlite::leases::Refill;
 use crate::sqlite::rows::{blob, json_if_any, number, number_if_any, parsed, time, value};
@@ -65,24 +66,27 @@ impl Deliveries for SqliteStore {
     }
 
     async fn finish(&self, results: Vec<AttemptResult>) -> Vec<Result<Finish, Fault>> {
-        let mut parts = Vec::new();
-        let mut results = results.into_iter().peekable();
-        while results.peek().is_some() {
-            let part: Vec<_> = results.by_ref().take(self.bounds.items_max).collect();
-            let bytes =
-                part.iter().flat_map(|result| &result.attempt).map(|attempt| attempt.response_body.len());
-            let weight = Weight { items: part.len(), bytes: bytes.sum() };
-            let work = FinishAll::new(part, self.leases.clone(), self.directory.clone());
-            parts.push((weight.items, self.database.hand_in(weight, work).await));
+        for result in &results {
+            assert!(!result.is_interrupted || result.attempt.is_none(), "an interruption has no record");
         }
-        let mut answers = Vec::new();
-        for (count, part) in parts {
-            match part.await {
-                Ok(finished) => answers.extend(finished.into_iter().map(|item| item.map(|done| done.finish))),
-                Err(fault) => answers.extend((0..count).map(|_| Err(fault.clone()))),
+        let mut batch = Batch::new(results.len());
+        for (tenant_id, results) in by_tenant(results, |result| &result.lease.delivery.key.tenant_id) {
+            let mut results = results.into_iter().peekable();
+            while results.peek().is_some() {
+                let (places, part): (Vec<_>, Vec<_>) = results.by_ref().take(self.bounds.items_max).unzip();
+                let bytes =
+                    part.iter().flat_map(|result| &result.attempt).map(|attempt| attempt.response_body.len());
+                let weight = Weight { items: part.len(), bytes: bytes.sum() };
+                let work = FinishAll::new(part, self.leases.clone(), self.directory.clone());
+                batch.wait_for(places, self.database.hand_in(Some(tenant_id.clone()), weight, work));
             }
         }
-        answers
+        let answers = batch.answers().await;
+        answers.into_iter().map(|answer| answer.map(|finished| finished.finish)).collect()
+    }
+
+    async fn note_start(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        Ok(self.leases.note_start(lease))
     }
 
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
@@ -178,7 +182,7 @@ pub(crate) const DUE_OF_ENDPOINT: &str = "SELECT id, due_at FROM deliveries
     ORDER BY due_at, id";
 
 pub(crate) const DELIVERY_TO_LEASE: &str =
-    "SELECT event_id, attempt_count, payload_bytes, replay_of, new_webhook_id FROM deliveries
+    "SELECT event_id, attempt_count, interrupted_count, payload_bytes, replay_of, new_webhook_id FROM deliveries
      WHERE tenant = ?1 AND id = ?2";
 
 /// Lends what is due of one endpoint and free, as far as the ask goes.
@@ -227,10 +231,11 @@ fn read_to_lease(
         delivery_id: id,
         event_id: EventId::from_number(number(row, 0)?),
         attempt_count: value(row, 1)?,
-        payload_bytes: value(row, 2)?,
+        interrupted_count: value(row, 2)?,
+        payload_bytes: value(row, 3)?,
         created_at: id.made_at(),
-        replay_of: number_if_any(row, 3)?.map(DeliveryId::from_number),
-        new_webhook_id: value(row, 4)?,
+        replay_of: number_if_any(row, 4)?.map(DeliveryId::from_number),
+        new_webhook_id: value(row, 5)?,
         directory_version: tenant.directory_version,
     })
 }

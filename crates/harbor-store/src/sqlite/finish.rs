@@ -107,11 +107,12 @@ pub(crate) const MOVE_TO_DELIVERED: &str = "UPDATE deliveries
     WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
 
 pub(crate) const MOVE_TO_FAILED: &str = "UPDATE deliveries
-    SET status = ?5, attempt_count = ?4, due_at = ?7, updated_at = ?6
+    SET status = ?5, attempt_count = ?4, due_at = ?7, updated_at = ?6, interrupted_count = interrupted_count + ?8
     WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
 
 pub(crate) const MOVE_TO_DEAD: &str = "UPDATE deliveries
-    SET status = ?5, attempt_count = ?4, due_at = NULL, updated_at = ?6, cause = ?7, dead_at = ?6, dlq_state = ?8
+    SET status = ?5, attempt_count = ?4, due_at = NULL, updated_at = ?6, cause = ?7, dead_at = ?6, dlq_state = ?8,
+        interrupted_count = interrupted_count + ?9
     WHERE tenant = ?1 AND id = ?2 AND attempt_count = ?3 AND due_at IS NOT NULL";
 
 /// Moves an open delivery on. False where it is not open any more.
@@ -140,8 +141,16 @@ fn move_on(
         Next::RetryAt(due_at) => {
             // Without an attempt on record it still waits for its first.
             let status = if attempt_count == 0 { DeliveryStatus::Queued } else { DeliveryStatus::Failed };
-            let moved = (tenant, id, before, attempt_count, status.as_str(), now, due_at.unix_ms());
-            conn.prepare_cached(MOVE_TO_FAILED)?.execute(moved)?
+            conn.prepare_cached(MOVE_TO_FAILED)?.execute((
+                tenant,
+                id,
+                before,
+                attempt_count,
+                status.as_str(),
+                now,
+                due_at.unix_ms(),
+                result.is_interrupted,
+            ))?
         }
         Next::Dead(cause) => conn.prepare_cached(MOVE_TO_DEAD)?.execute((
             tenant,
@@ -152,6 +161,7 @@ fn move_on(
             now,
             cause.as_str(),
             DeadLetterState::Open.as_str(),
+            result.is_interrupted,
         ))?,
     };
     assert!(moved <= 1, "an id names one delivery");

@@ -11,10 +11,12 @@ use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter,
 use harbor_model::port::page::{PAGE_ROWS_READ_MAX, Page, PageAsk, Position};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::filters::{is_dead_and_wanted, is_delivery_wanted, is_event_wanted};
+use crate::pages::{IdRange, Seen};
 use crate::sqlite::SqliteStore;
 use crate::sqlite::deliveries::event_body;
 use crate::sqlite::leases::LeaseTable;
-use crate::sqlite::pages::{IdRange, Seen, page};
+use crate::sqlite::pages::page;
 use crate::sqlite::rows::{
     DELIVERY_COLUMNS, blob, delivery, json_if_any, named_if_any, number, parsed, time, time_if_any, value,
 };
@@ -144,9 +146,9 @@ fn events(
     if range.is_empty() {
         return Ok(Page::nothing());
     }
-    let (first, last) = range.blobs();
+    let (first, last) = range.ends();
     let mut query = conn.prepare_cached(LIST_EVENTS)?;
-    page(query.query((tenant, first, last))?, ask.limit, |row| {
+    page(query.query((tenant, blob(first), blob(last)))?, ask.limit, |row| {
         let position = number(row, 0)?;
         let id = EventId::from_number(position);
         let summary = EventSummary {
@@ -158,11 +160,7 @@ fn events(
             payload_bytes: value::<Option<u64>>(row, 4)?.unwrap_or(0),
             fan_out_count: value(row, 5)?,
         };
-        let is_wanted = filter.event_type.as_ref().is_none_or(|wanted| *wanted == summary.event_type)
-            && filter
-                .idempotency_key
-                .as_ref()
-                .is_none_or(|wanted| Some(wanted) == summary.idempotency_key.as_ref());
+        let is_wanted = is_event_wanted(&summary, filter);
         Ok(Seen { position, item: is_wanted.then_some(summary) })
     })
 }
@@ -277,13 +275,13 @@ fn deliveries(
         DeliveryList::OfEndpoint => filter.endpoint_id.map(|id| blob(id.number())),
         DeliveryList::Dead | DeliveryList::All => None,
     };
-    let (first, last) = range.blobs();
+    let (first, last) = range.ends();
     let mut query = conn.prepare_cached(&list.sql())?;
-    page(query.query((tenant.number, first, last, narrowed_by))?, ask.limit, |row| {
+    page(query.query((tenant.number, blob(first), blob(last), narrowed_by))?, ask.limit, |row| {
         let position = number(row, 0)?;
         let is_leased = leases.is_leased(DeliveryId::from_number(position));
         let found = delivery(row, &tenant.id, is_leased)?;
-        Ok(Seen { position, item: Some(found).filter(|found| is_wanted(found, filter)) })
+        Ok(Seen { position, item: Some(found).filter(|found| is_delivery_wanted(found, filter)) })
     })
 }
 
@@ -307,17 +305,9 @@ fn inflight(
         }
         last = Some(id.number());
         let found = find_delivery(conn, tenant.number, &tenant.id, id, true)?;
-        items.extend(found.filter(|found| is_wanted(found, filter)));
+        items.extend(found.filter(|found| is_delivery_wanted(found, filter)));
     }
     Ok(Page { items, next: None })
-}
-
-fn is_wanted(delivery: &Delivery, filter: &DeliveryFilter) -> bool {
-    let DeliveryFilter { endpoint_id, event_id, event_type, status, since: _, until: _ } = filter;
-    endpoint_id.is_none_or(|wanted| wanted == delivery.endpoint_id)
-        && event_id.is_none_or(|wanted| wanted == delivery.event_id)
-        && event_type.as_ref().is_none_or(|wanted| *wanted == delivery.event_type)
-        && status.is_none_or(|wanted| wanted == delivery.status)
 }
 
 /// The query of dead letters, newest first: of a tenant, between two ids; of the endpoint `?4` if one is
@@ -354,23 +344,14 @@ fn dead_letters(
     if range.is_empty() {
         return Ok(Page::nothing());
     }
-    let (first, last) = range.blobs();
+    let (first, last) = range.ends();
     let endpoint = filter.endpoint_id.map(|id| blob(id.number()));
     let mut query = conn.prepare_cached(&dead_sql(filter.state, endpoint.is_some()))?;
-    page(query.query((tenant.number, first, last, endpoint))?, ask.limit, |row| {
+    page(query.query((tenant.number, blob(first), blob(last), endpoint))?, ask.limit, |row| {
         let position = number(row, 0)?;
         let found = delivery(row, &tenant.id, false)?;
         Ok(Seen { position, item: Some(found).filter(|found| is_dead_and_wanted(found, filter)) })
     })
-}
-
-fn is_dead_and_wanted(delivery: &Delivery, filter: &DeadLetterFilter) -> bool {
-    let Some(dead) = &delivery.dead_letter else { return false };
-    let DeadLetterFilter { endpoint_id: _, event_type, cause, state: _, since, until } = filter;
-    event_type.as_ref().is_none_or(|wanted| *wanted == delivery.event_type)
-        && cause.is_none_or(|wanted| wanted == dead.cause)
-        && since.is_none_or(|since| dead.dead_at >= since)
-        && until.is_none_or(|until| dead.dead_at < until)
 }
 
 pub(crate) const ATTEMPTS_OF_DELIVERY: &str = "SELECT

@@ -1,124 +1,19 @@
-//! The tenants' data keys, unwrapped once.
+//! The tenants' data keys, as readers find them. The writer keeps those that it sees to itself, since it
+//! sees them before their commit.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use harbor_model::endpoint::EndpointSecret;
-use harbor_model::header::CustomHeader;
-use harbor_model::secret::Secret;
-use harbor_model::time::Timestamp;
 use rusqlite::Connection;
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
 
-use crate::seal::{DataKey, MasterKey, SealBroken};
-use crate::sqlite::transaction::load_data_key;
+use crate::keyring::Keyring;
+use crate::seal::DataKey;
+use crate::sqlite::transaction::load_wrapped_key;
 use crate::sqlite::trouble::Trouble;
 
-/// The most keys kept unwrapped.
-const KEYS_KEPT_MAX: usize = 10_000;
-
-/// The master key, and the data keys that readers have unwrapped.
-///
-/// Only committed keys come in here; the writer keeps those that it sees before their commit to itself.
-pub(crate) struct Keyring {
-    master: MasterKey,
-    unwrapped: Mutex<HashMap<i64, Arc<DataKey>>>,
-}
-
-impl Keyring {
-    pub(crate) fn new(master: MasterKey) -> Self {
-        Self { master, unwrapped: Mutex::default() }
+/// The key of a tenant, for a reader.
+pub(crate) fn data_key(keyring: &Keyring, conn: &Connection, tenant: i64) -> Result<Arc<DataKey>, Trouble> {
+    if let Some(known) = keyring.find(tenant) {
+        return Ok(known);
     }
-
-    pub(crate) fn master(&self) -> &MasterKey {
-        &self.master
-    }
-
-    /// The key of a tenant, for a reader.
-    pub(crate) fn data_key(&self, conn: &Connection, tenant: i64) -> Result<Arc<DataKey>, Trouble> {
-        if let Some(known) = self.unwrapped.lock().expect("no holder panics").get(&tenant) {
-            return Ok(known.clone());
-        }
-        let key = Arc::new(load_data_key(conn, &self.master, tenant)?);
-        let mut unwrapped = self.unwrapped.lock().expect("no holder panics");
-        if unwrapped.len() >= KEYS_KEPT_MAX {
-            unwrapped.clear();
-        }
-        unwrapped.insert(tenant, key.clone());
-        Ok(key)
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SecretJson {
-    secret: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at_ms: Option<i64>,
-}
-
-impl Drop for SecretJson {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct HeaderJson {
-    name: String,
-    value: String,
-}
-
-impl Drop for HeaderJson {
-    fn drop(&mut self) {
-        self.value.zeroize();
-    }
-}
-
-/// Writes secrets as the text that is sealed.
-pub(crate) fn secrets_to_plain(secrets: &[EndpointSecret]) -> Zeroizing<Vec<u8>> {
-    let json: Vec<SecretJson> = secrets
-        .iter()
-        .map(|known| SecretJson {
-            secret: known.secret.expose().to_owned(),
-            expires_at_ms: known.expires_at.map(Timestamp::unix_ms),
-        })
-        .collect();
-    Zeroizing::new(serde_json::to_vec(&json).expect("texts make JSON"))
-}
-
-/// Reads what [`secrets_to_plain`] wrote.
-pub(crate) fn secrets_from_plain(plain: &[u8]) -> Result<Vec<EndpointSecret>, Trouble> {
-    let json: Vec<SecretJson> =
-        serde_json::from_slice(plain).map_err(|error| Trouble::damaged("secrets", error))?;
-    let secret = |mut known: SecretJson| EndpointSecret {
-        secret: Secret::new(std::mem::take(&mut known.secret)),
-        expires_at: known.expires_at_ms.map(Timestamp::from_unix_ms),
-    };
-    Ok(json.into_iter().map(secret).collect())
-}
-
-/// Writes headers as the text that is sealed.
-pub(crate) fn headers_to_plain(headers: &[CustomHeader]) -> Zeroizing<Vec<u8>> {
-    let json: Vec<HeaderJson> = headers
-        .iter()
-        .map(|header| HeaderJson { name: header.name.clone(), value: header.value.expose().to_owned() })
-        .collect();
-    Zeroizing::new(serde_json::to_vec(&json).expect("texts make JSON"))
-}
-
-/// Reads what [`headers_to_plain`] wrote.
-pub(crate) fn headers_from_plain(plain: &[u8]) -> Result<Vec<CustomHeader>, Trouble> {
-    let json: Vec<HeaderJson> =
-        serde_json::from_slice(plain).map_err(|error| Trouble::damaged("headers", error))?;
-    let header = |mut known: HeaderJson| CustomHeader {
-        name: std::mem::take(&mut known.name),
-        value: Secret::new(std::mem::take(&mut known.value)),
-    };
-    Ok(json.into_iter().map(header).collect())
-}
-
-/// Opens a sealed column.
-pub(crate) fn open(key: &DataKey, sealed: &[u8], place: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-    key.open(sealed, place).map_err(|broken: SealBroken| Trouble::damaged("secret", broken))
+    Ok(keyring.unwrap(tenant, &load_wrapped_key(conn, tenant)?)?)
 }

@@ -1,5 +1,5 @@
-//! Who holds which delivery. In memory alone: one process owns the store, and at its start everything
-//! open is free.
+//! Who is at work, and who holds which delivery. In memory alone: one process owns the store, and at its
+//! start everything open is free.
 //!
 //! # Why a delivery that was delivered is never sent again
 //!
@@ -10,11 +10,12 @@
 //! go after a commit is noted, and what is noted is not lent to it. There is one refill at a time, so the
 //! note holds only what happened within that one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use harbor_model::id::{DeliveryId, TenantId, WorkerId};
 use harbor_model::port::deliveries::{Lease, LeaseKeeper, LeaseKey, LeasedDelivery};
+use harbor_model::port::workers::Roll;
 
 /// The leases of the process.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(crate) struct LeaseTable {
 
 #[derive(Default)]
 struct State {
+    /// Each worker that is enlisted, with its counter. Nobody else holds anything.
+    enlisted: BTreeMap<WorkerId, u64>,
     held: HashMap<DeliveryId, Held>,
     last_number: u64,
     /// What was let go after a commit while a refill reads; none where none does.
@@ -38,16 +41,19 @@ struct Held {
     number: u64,
     /// Whether its end is being committed: it cannot be given back now.
     is_closing: bool,
+    /// Whether its attempt is known to have begun.
+    is_started: bool,
 }
 
 impl State {
     fn hold(&mut self, id: DeliveryId, tenant_id: TenantId, worker: Option<WorkerId>) -> Option<u64> {
-        if self.held.contains_key(&id) {
+        if worker.is_some_and(|worker| !self.enlisted.contains_key(&worker)) || self.held.contains_key(&id) {
             return None;
         }
         self.last_number += 1;
         let number = self.last_number;
-        self.held.insert(id, Held { tenant_id, worker, number, is_closing: worker.is_none() });
+        let held = Held { tenant_id, worker, number, is_closing: worker.is_none(), is_started: false };
+        self.held.insert(id, held);
         Some(number)
     }
 
@@ -69,7 +75,57 @@ impl LeaseTable {
         self.state.lock().expect("no holder of the lease table panics")
     }
 
-    /// Lends a delivery that is being born. None where it is held, which a new id never is.
+    /// Registers a worker: from now on it may hold leases.
+    pub(crate) fn enlist(&self, worker: WorkerId) {
+        self.state().enlisted.entry(worker).or_insert(0);
+    }
+
+    /// Raises the counter of a worker that is enlisted. Answers all counters.
+    pub(crate) fn beat(&self, worker: WorkerId) -> Roll {
+        let mut state = self.state();
+        let count = state.enlisted.get_mut(&worker);
+        let is_enlisted = count.map(|count| *count += 1).is_some();
+        Roll { is_enlisted, counts: state.enlisted.iter().map(|(worker, count)| (*worker, *count)).collect() }
+    }
+
+    /// Strikes a worker off whose counter still stands at `count`, and takes from it what it holds. None
+    /// where its counter has moved or it is not enlisted.
+    ///
+    /// What is being committed is left: its end is recorded, or its guard gives it back.
+    pub(crate) fn bury(self: &Arc<Self>, worker: WorkerId, count: u64) -> Option<Vec<Bereft>> {
+        let mut state = self.state();
+        if state.enlisted.get(&worker) != Some(&count) {
+            return None;
+        }
+        state.enlisted.remove(&worker);
+        let of_worker =
+            state.held.iter_mut().filter(|(_, held)| held.worker == Some(worker) && !held.is_closing);
+        let bereft = of_worker.map(|(id, held)| {
+            held.worker = None;
+            held.is_closing = true;
+            let seized = Seized { table: self.clone(), id: *id };
+            Bereft { tenant_id: held.tenant_id.clone(), is_started: held.is_started, seized }
+        });
+        Some(bereft.collect())
+    }
+
+    /// Strikes a worker off, and frees what it holds unless its end is being committed.
+    pub(crate) fn discharge(&self, worker: WorkerId) {
+        let mut state = self.state();
+        state.enlisted.remove(&worker);
+        state.held.retain(|_, held| held.worker != Some(worker) || held.is_closing);
+    }
+
+    /// Notes that the attempt of a lease begins. False where it was lost.
+    pub(crate) fn note_start(&self, key: &LeaseKey) -> bool {
+        let mut state = self.state();
+        let Some(held) = state.find(key) else { return false };
+        held.is_started = true;
+        true
+    }
+
+    /// Lends a delivery that is being born. None where its worker is not enlisted, or where it is held,
+    /// which a new id never is.
     pub(crate) fn lend_new(self: &Arc<Self>, delivery: LeasedDelivery, worker: WorkerId) -> Option<Lease> {
         let tenant_id = delivery.key.tenant_id.clone();
         let number = self.state().hold(delivery.delivery_id, tenant_id, Some(worker))?;
@@ -168,7 +224,8 @@ impl Refill<'_> {
         !state.held.contains_key(&id) && !state.ended.as_ref().is_some_and(|ended| ended.contains(&id))
     }
 
-    /// Lends a delivery, unless it is held or its state has changed since the snapshot.
+    /// Lends a delivery, unless it is held, its state has changed since the snapshot, or its worker is not
+    /// enlisted.
     pub(crate) fn lend(&self, delivery: LeasedDelivery, worker: WorkerId) -> Option<Lease> {
         let mut state = self.table.state();
         let id = delivery.delivery_id;
@@ -184,6 +241,21 @@ impl Refill<'_> {
 impl Drop for Refill<'_> {
     fn drop(&mut self) {
         self.table.state().ended = None;
+    }
+}
+
+/// A delivery whose holder was buried. The store holds it until the interruption is counted.
+pub(crate) struct Bereft {
+    pub(crate) tenant_id: TenantId,
+    /// Whether its attempt is known to have begun.
+    pub(crate) is_started: bool,
+    seized: Seized,
+}
+
+impl Bereft {
+    /// Which delivery.
+    pub(crate) fn id(&self) -> DeliveryId {
+        self.seized.id
     }
 }
 

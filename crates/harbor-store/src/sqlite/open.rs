@@ -11,18 +11,20 @@ use harbor_model::chance::Rng;
 use harbor_model::port::observer::Observer;
 use harbor_model::time::Clock;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use tokio::sync::watch;
 
 use crate::directory::DirectoryCache;
+use crate::keyring::Keyring;
 use crate::seal::MasterKey;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::database::Database;
-use crate::sqlite::keyring::Keyring;
 use crate::sqlite::migrations;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::settings::{PAGE_BYTES, Settings, SettingsError};
 use crate::sqlite::transaction::Memory;
 use crate::sqlite::upkeep::OrphanWalk;
+use crate::sqlite::workers::Leaders;
 use crate::sqlite::writer::{Core, Writer};
 
 /// The end of the name of the file, beside the database's, that keeps other processes out.
@@ -142,7 +144,9 @@ impl SqliteStore {
             keyring: Arc::new(Keyring::new(master)),
             directory: Arc::new(DirectoryCache::new(settings.directory_tenants_max)),
             instance: Arc::new(settings.instance),
+            leaders: Leaders::default(),
             orphan_walk: OrphanWalk::default(),
+            hints: watch::Sender::new(0),
             clock,
             rng,
         }))
@@ -172,8 +176,7 @@ fn start(
     };
     let (readers, browsers) = (pool(settings.readers)?, pool(settings.browsers)?);
     core.checkpoints = Some(place.start_checkpoints(&path, settings)?);
-    let writer =
-        Writer::start(core, settings.queue_items_max).map_err(OpenError::io("start the writer of", &path))?;
+    let writer = Writer::start(core, settings.room()).map_err(OpenError::io("start the writer of", &path))?;
     Ok(Database::threaded(writer, readers, browsers, place.lock))
 }
 

@@ -11,8 +11,10 @@ use harbor_model::port::deliveries::{EndpointKey, Lease, LeasedDelivery};
 use harbor_model::port::intake::{Intake, NewDelivery, NewEvent, Published};
 use rusqlite::Connection;
 
+use crate::claims::{Held, Scope};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::claims::{self, Claim, Held, Scope};
+use crate::sqlite::batch::{Batch, by_tenant};
+use crate::sqlite::claims::{self, Claim};
 use crate::sqlite::leases::LeaseTable;
 use crate::sqlite::rows::{blob, to_json_if_any};
 use crate::sqlite::transaction::{TenantMark, Tx};
@@ -27,35 +29,50 @@ impl Intake for SqliteStore {
             assert_eq!(body.created_at, body.id.made_at(), "an event's time is that of its id");
             assert_eq!(fan_out.count as usize, deliveries.len(), "a fan-out counts its deliveries");
         }
-        // All are handed in before the first is waited for, so that they may share a transaction.
-        let mut parts = Vec::new();
-        for (weight, events) in split(events, self.bounds) {
-            let count = events.len();
-            let work = Publish { events, leases: self.leases.clone() };
-            parts.push((count, self.database.hand_in(weight, work).await));
-        }
-        let mut answers = Vec::new();
-        for (count, part) in parts {
-            match part.await {
-                Ok(published) => answers.extend(published),
-                Err(fault) => answers.extend((0..count).map(|_| Err(fault.clone()))),
+        // All are handed in before the first is waited for, so that they may share a transaction. A tenant
+        // is taken in with all of its events or with none, so that none overtakes another.
+        let mut batch = Batch::new(events.len());
+        for (tenant_id, events) in by_tenant(events, |event| &event.body.tenant_id) {
+            let (places, works): (Vec<_>, Vec<_>) = split(events, self.bounds)
+                .into_iter()
+                .map(|Part { weight, places, events }| {
+                    (places, (weight, Publish { events, leases: self.leases.clone() }))
+                })
+                .unzip();
+            match self.database.offer(&tenant_id, works) {
+                Some(answers) => places
+                    .into_iter()
+                    .zip(answers)
+                    .for_each(|(places, answer)| batch.wait_for(places, answer)),
+                None => {
+                    places.into_iter().flatten().for_each(|place| batch.answer(place, Published::Crowded))
+                }
             }
         }
-        answers
+        batch.answers().await
     }
 }
 
-/// Splits what one transaction would not hold.
-fn split(events: Vec<NewEvent>, bounds: Bounds) -> Vec<(Weight, Vec<NewEvent>)> {
-    let mut parts: Vec<(Weight, Vec<NewEvent>)> = Vec::new();
-    for event in events {
+/// What one transaction holds of a batch.
+struct Part {
+    weight: Weight,
+    /// Where its events stand in the batch.
+    places: Vec<usize>,
+    events: Vec<NewEvent>,
+}
+
+/// Splits what one transaction would not hold, in the order of the events.
+fn split(events: Vec<(usize, NewEvent)>, bounds: Bounds) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (place, event) in events {
         let weight = Weight { items: 1 + event.deliveries.len(), bytes: event.body.payload.len() };
         match parts.last_mut() {
-            Some((filled, part)) if bounds.hold(filled.plus(weight)) => {
-                *filled = filled.plus(weight);
-                part.push(event);
+            Some(part) if bounds.hold(part.weight.plus(weight)) => {
+                part.weight = part.weight.plus(weight);
+                part.places.push(place);
+                part.events.push(event);
             }
-            _ => parts.push((weight, vec![event])),
+            _ => parts.push(Part { weight, places: vec![place], events: vec![event] }),
         }
     }
     parts
@@ -124,6 +141,7 @@ fn lend(
         delivery_id: delivery.id,
         event_id: body.id,
         attempt_count: 0,
+        interrupted_count: 0,
         payload_bytes: body.payload.len() as u64,
         created_at: delivery.id.made_at(),
         replay_of: None,

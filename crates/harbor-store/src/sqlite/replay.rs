@@ -1,7 +1,6 @@
 //! Makes new deliveries of old events, and puts dead letters aside.
 
 use async_trait::async_trait;
-use aws_lc_rs::digest::{Context, SHA256};
 use harbor_model::delivery::{DeadLetterState, Delivery};
 use harbor_model::id::{DeliveryId, TenantId};
 use harbor_model::port::Fault;
@@ -9,8 +8,9 @@ use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed, Replays};
 use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::claims::{Held, Scope, replay_fingerprint};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::claims::{self, Claim, Held, Scope};
+use crate::sqlite::claims::{self, Claim};
 use crate::sqlite::history::find_delivery;
 use crate::sqlite::leases::LeaseTable;
 use crate::sqlite::publish::DeliveryRow;
@@ -23,8 +23,9 @@ impl Replays for SqliteStore {
     async fn replay(&self, replay: NewReplay) -> Result<Replayed, Fault> {
         assert_eq!(replay.now, replay.id.made_at(), "a delivery's time is that of its id");
         let leases = self.leases.clone();
+        let tenant_id = replay.tenant_id.clone();
         let make = move |tx: &mut Tx<'_>| make(tx, &replay, &leases);
-        self.database.change(make, |_| ()).await
+        self.database.change_of(tenant_id, make).await
     }
 
     async fn discard(&self, tenant: &TenantId, id: DeliveryId, now: Timestamp) -> Result<Discarded, Fault> {
@@ -51,7 +52,7 @@ impl Replays for SqliteStore {
                 None => Discarded::Missing,
             })
         };
-        self.database.change(discard, |_| ()).await
+        self.database.change_of(tenant.clone(), discard).await
     }
 }
 
@@ -62,7 +63,7 @@ fn make(tx: &mut Tx<'_>, replay: &NewReplay, leases: &LeaseTable) -> Result<Repl
         tenant,
         scope: Scope::Replay,
         key,
-        fingerprint: fingerprint(replay),
+        fingerprint: replay_fingerprint(replay),
         expires_at: *expires_at,
     });
     if let Some(claim) = &claim {
@@ -113,15 +114,6 @@ fn make(tx: &mut Tx<'_>, replay: &NewReplay, leases: &LeaseTable) -> Result<Repl
     mark_replayed(tx.conn, tenant, replay)?;
     let made = find_delivery(tx.conn, tenant, &replay.tenant_id, replay.id, false)?;
     Ok(Replayed::Made(made.expect("a row can be read in the transaction that wrote it")))
-}
-
-/// What a repeated request must agree in.
-fn fingerprint(replay: &NewReplay) -> [u8; 32] {
-    let mut digest = Context::new(&SHA256);
-    digest.update(&blob(replay.of.number()));
-    digest.update(&[u8::from(replay.new_webhook_id), u8::from(replay.reason.is_some())]);
-    digest.update(replay.reason.as_deref().unwrap_or_default().as_bytes());
-    digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 pub(crate) const OPEN_REPLAY: &str = "SELECT id FROM deliveries

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::directory::InstanceLayer;
 use crate::sqlite::checkpoint::Thresholds;
 use crate::sqlite::writer::Bounds;
+use crate::turns::Room;
 
 /// What the embedded store can be told. Every limit has its name here.
 #[derive(Clone, Debug)]
@@ -26,8 +27,12 @@ pub struct Settings {
     pub batch_bytes_max: usize,
     /// How long a transaction takes in more changes.
     pub batch_time_max: Duration,
-    /// The most rows' worth of changes that wait for the writer; who comes later waits outside.
+    /// The most rows' worth of changes that wait for the writer. Beyond it, a tenant's events are refused
+    /// unless less than an equal share of it waits for that tenant. What is not an event is never refused.
     pub queue_items_max: usize,
+    /// The most rows' worth of events of one tenant that wait for the writer. A tenant that has none waiting
+    /// is not refused, however large its batch is.
+    pub tenant_queue_items_max: usize,
     /// Bytes of the write-ahead log at which it is copied beside the writer.
     pub wal_passive_bytes: u64,
     /// Bytes of the write-ahead log at which the writer waits until the log begins anew.
@@ -52,8 +57,9 @@ impl Default for Settings {
             read_time_max: Duration::from_millis(500),
             batch_items_max: 512,
             batch_bytes_max: 4 << 20,
-            batch_time_max: Duration::from_millis(20),
+            batch_time_max: Duration::from_millis(5),
             queue_items_max: 16_384,
+            tenant_queue_items_max: 8_192,
             wal_passive_bytes: 16 << 20,
             wal_restart_bytes: 256 << 20,
             writer_cache_bytes: 32 << 20,
@@ -93,6 +99,7 @@ impl Settings {
             (self.batch_items_max == 0, "batch_items_max", "must be at least 1"),
             (self.batch_bytes_max == 0, "batch_bytes_max", "must be at least 1"),
             (self.queue_items_max < self.batch_items_max, "queue_items_max", "must hold a batch"),
+            (self.tenant_queue_items_max == 0, "tenant_queue_items_max", "must be at least 1"),
             (self.wal_passive_bytes < PAGE_BYTES, "wal_passive_bytes", "must hold a page"),
             (
                 self.wal_restart_bytes < self.wal_passive_bytes,
@@ -112,6 +119,10 @@ impl Settings {
             bytes_max: self.batch_bytes_max,
             time_max: self.batch_time_max,
         }
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room { weight_max: self.queue_items_max, tenant_weight_max: self.tenant_queue_items_max }
     }
 
     pub(crate) fn thresholds(&self) -> Thresholds {

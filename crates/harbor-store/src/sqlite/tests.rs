@@ -1,6 +1,7 @@
 //! What is SQLite's own. What every store does is in the conformance suite, which runs here twice.
 
 mod plans;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use harbor_model::port::observer::NoObserver;
 use harbor_model::port::registry::{Endpoints, Tenants};
 use rusqlite::Connection;
 
+use crate::Store as _;
 use crate::conformance::World;
 use crate::conformance::world::{ALL, SetClock};
 use crate::seal::MasterKey;
@@ -338,7 +340,7 @@ async fn a_delivery_that_sqlite_refuses_is_given_back() {
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
     let (first, second) = (world.owed(&endpoint).await, world.owed(&endpoint).await);
-    let worker = world.worker();
+    let worker = world.worker().await;
     let mut leases = world.lease(worker, &endpoint, 2).await;
     leases.sort_unstable_by_key(|lease| lease.delivery.delivery_id != first);
     let next = harbor_model::decide::retry::Next::RetryAt(world.now());

@@ -9,6 +9,7 @@ use harbor_model::port::Fault;
 use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::keyring::{data_key_place, unwrap_data_key};
 use crate::seal::{DataKey, MasterKey, draw_data_key};
 use crate::sqlite::trouble::Trouble;
 
@@ -101,7 +102,8 @@ impl Tx<'_> {
         if let Some(known) = self.memory.keys.get(&tenant) {
             return Ok(known.clone());
         }
-        let key = Arc::new(load_data_key(self.conn, master, tenant)?);
+        let wrapped = load_wrapped_key(self.conn, tenant)?;
+        let key = Arc::new(unwrap_data_key(master, tenant, &wrapped)?);
         self.memory.keys.insert(tenant, key.clone());
         Ok(key)
     }
@@ -139,14 +141,8 @@ pub(crate) fn find_tenant_number(conn: &Connection, id: &TenantId) -> Result<Opt
     Ok(find_tenant_mark(conn, id)?.map(|mark| mark.number))
 }
 
-/// Reads and unwraps a tenant's newest data key.
-pub(crate) fn load_data_key(conn: &Connection, master: &MasterKey, tenant: i64) -> Result<DataKey, Trouble> {
+/// Reads a tenant's newest data key, as it is stored.
+pub(crate) fn load_wrapped_key(conn: &Connection, tenant: i64) -> Result<Vec<u8>, Trouble> {
     let sql = "SELECT wrapped FROM data_keys WHERE tenant = ?1 ORDER BY version DESC LIMIT 1";
-    let wrapped: Vec<u8> = conn.prepare_cached(sql)?.query_row([tenant], |row| row.get(0))?;
-    master.unwrap(&wrapped, &data_key_place(tenant)).map_err(|broken| Trouble::damaged("data key", broken))
-}
-
-/// Binds a wrapped data key to its row.
-fn data_key_place(tenant: i64) -> String {
-    format!("data_keys/{tenant}")
+    Ok(conn.prepare_cached(sql)?.query_row([tenant], |row| row.get(0))?)
 }

@@ -2,6 +2,8 @@
 
 use harbor_model::port::Fault;
 
+use crate::damaged::Damaged;
+
 /// Why a transaction, or one item of it, failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
@@ -9,13 +11,8 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
     /// A stored value is not one that we write.
-    #[error("the stored {what} cannot be read: {detail}")]
-    Damaged {
-        /// Which value.
-        what: &'static str,
-        /// What is wrong with it.
-        detail: String,
-    },
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
     /// A bug: part of the transaction panicked.
     #[error("a step of the transaction panicked")]
     Panicked,
@@ -30,7 +27,7 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// A stored value that cannot be read.
     pub(crate) fn damaged(what: &'static str, detail: impl ToString) -> Self {
-        Self::Damaged { what, detail: detail.to_string() }
+        Self::Damaged(Damaged::new(what, detail))
     }
 
     /// What the caller gets to see of it.

@@ -1,28 +1,29 @@
 //! The one writer: gathers the changes that are under way into one transaction, and one sync.
 //!
-//! A caller hands in its work and waits. The writer takes the first, begins a transaction, and does
+//! A caller hands in its work and waits. The writer takes what is first, begins a transaction, and does
 //! what else has come meanwhile in the same one, up to its bounds. After the commit it answers all.
-//! A lone change never waits for company.
+//! A lone change never waits for company, and tenants take turns ([`Turns`]).
 //!
 //! Where the transaction fails it is rolled back and halved until the guilty change stands alone, so
 //! that one change never fails another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use harbor_model::id::TenantId;
 use harbor_model::port::Fault;
 use harbor_model::port::observer::{CommitSeen, Observer};
 use harbor_model::time::Clock;
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::transaction::{Memory, Tx};
 use crate::sqlite::trouble::Trouble;
+use crate::turns::{Room, Turns};
 
 /// A change to the store.
 pub(crate) trait Work: Send + 'static {
@@ -69,6 +70,12 @@ impl Bounds {
     pub(crate) fn hold(&self, weight: Weight) -> bool {
         weight.items <= self.items_max && weight.bytes <= self.bytes_max
     }
+
+    /// How many rows fill as much of a transaction as this does, by its items or by its bytes.
+    fn rows(&self, weight: Weight) -> usize {
+        let by_bytes = weight.bytes as u128 * self.items_max as u128 / self.bytes_max as u128;
+        weight.items.max(usize::try_from(by_bytes).unwrap_or(usize::MAX)).max(1)
+    }
 }
 
 /// A change in the queue, whatever its kind.
@@ -84,8 +91,14 @@ struct Envelope<W: Work> {
     weight: Weight,
     answer: Option<W::Answer>,
     reply: oneshot::Sender<Result<W::Answer, Fault>>,
-    /// Its room in the queue, free again once it is answered.
-    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl<W: Work> Envelope<W> {
+    /// The change on its way, and where its answer comes.
+    fn new(work: W, weight: Weight) -> (Self, oneshot::Receiver<Result<W::Answer, Fault>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { work, weight, answer: None, reply }, answer)
+    }
 }
 
 impl<W: Work> Job for Envelope<W> {
@@ -100,7 +113,7 @@ impl<W: Work> Job for Envelope<W> {
     }
 
     fn answer(self: Box<Self>, result: Result<(), Fault>) {
-        let Self { work, answer, reply, .. } = *self;
+        let Self { work, answer, reply, weight: _ } = *self;
         let outcome = result.map(|()| {
             let answer = answer.expect("what was committed was applied");
             work.committed(&answer);
@@ -126,10 +139,8 @@ pub(crate) struct Core {
 impl Core {
     /// Does one change in a transaction of its own, in the caller's thread.
     pub(crate) fn run_inline<W: Work>(&mut self, work: W) -> Result<W::Answer, Fault> {
-        let (reply, mut answer) = oneshot::channel();
-        self.run(Box::new(Envelope { work, weight: Weight::ONE, answer: None, reply, _room: None }), |_| {
-            None
-        });
+        let (envelope, mut answer) = Envelope::new(work, Weight::ONE);
+        self.run(Box::new(envelope), |_| None);
         answer.try_recv().unwrap_or_else(|_| Err(Trouble::Closed.into_fault("write")))
     }
 
@@ -239,54 +250,156 @@ impl Core {
     }
 }
 
-enum Message {
-    Do(Box<dyn Job>),
-    Close,
+/// What waits for the writer.
+struct Queue {
+    state: Mutex<QueueState>,
+    /// Told when there is something to do for the writer, which waits for it.
+    arrived: Condvar,
+    bounds: Bounds,
+}
+
+struct QueueState {
+    turns: Turns<Box<dyn Job>>,
+    is_writer_waiting: bool,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn new(bounds: Bounds, room: Room) -> Self {
+        let state =
+            Mutex::new(QueueState { turns: Turns::new(room), is_writer_waiting: false, is_closed: false });
+        Self { state, arrived: Condvar::new(), bounds }
+    }
+
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no holder of the writer's queue panics")
+    }
+
+    /// Adds a change, which is dropped, and its reply with it, where the queue is closed.
+    fn push(&self, tenant: Option<TenantId>, job: Box<dyn Job>) {
+        let rows = self.bounds.rows(job.weight());
+        let mut state = self.state();
+        if !state.is_closed {
+            state.turns.push(tenant, rows, job);
+            self.call(state);
+        }
+    }
+
+    /// Adds changes of one tenant. False where it has too much waiting.
+    fn offer(&self, tenant: &TenantId, jobs: Vec<Box<dyn Job>>) -> bool {
+        let jobs = jobs.into_iter().map(|job| (self.bounds.rows(job.weight()), job)).collect();
+        let mut state = self.state();
+        if state.is_closed {
+            return true;
+        }
+        let is_taken = state.turns.offer(tenant, jobs).is_ok();
+        if is_taken {
+            self.call(state);
+        }
+        is_taken
+    }
+
+    /// Wakes the writer if it waits; a call for one that does not would cost more than the lock.
+    fn call(&self, mut state: MutexGuard<'_, QueueState>) {
+        let is_waiting = std::mem::take(&mut state.is_writer_waiting);
+        drop(state);
+        if is_waiting {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        self.call(state);
+    }
+
+    /// Waits for the next change. None once the queue is closed and all is done.
+    fn next(&self) -> Option<Box<dyn Job>> {
+        let mut state = self.state();
+        loop {
+            if let Some(job) = state.turns.pop(|_| true) {
+                return Some(job);
+            }
+            if state.is_closed {
+                return None;
+            }
+            state.is_writer_waiting = true;
+            state = self.arrived.wait(state).expect("no holder of the writer's queue panics");
+        }
+    }
+
+    /// The next change, if it is there and there is room for it beside what fills the transaction.
+    fn next_beside(&self, filled: Weight) -> Option<Box<dyn Job>> {
+        self.state().turns.pop(|job| self.bounds.hold(filled.plus(job.weight())))
+    }
 }
 
 /// The writer's thread, seen from its callers.
 pub(crate) struct Writer {
-    queue: Sender<Message>,
-    room: Arc<Semaphore>,
-    room_max: usize,
-    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Refuses and drops what waits once the thread has ended, however it did.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
+        while let Some(job) = self.0.next() {
+            drop(job);
+        }
+    }
 }
 
 impl Writer {
     /// Starts the thread. It ends when it is closed.
-    pub(crate) fn start(mut core: Core, queue_items_max: usize) -> std::io::Result<Self> {
-        let (queue, jobs) = channel();
+    pub(crate) fn start(mut core: Core, room: Room) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::new(core.bounds, room));
+        let ending = Ending(queue.clone());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            work_off(&mut core, &jobs);
+            let Ending(queue) = &ending;
+            while let Some(first) = queue.next() {
+                core.run(first, |filled| queue.next_beside(filled));
+            }
             close(core);
         })?;
-        Ok(Self {
-            queue,
-            room: Arc::new(Semaphore::new(queue_items_max)),
-            room_max: queue_items_max,
-            thread: std::sync::Mutex::new(Some(thread)),
-        })
+        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Hands in a change. The future that comes back waits for the commit; dropping it does not
-    /// take the change back.
-    pub(crate) async fn hand_in<W: Work>(
+    /// Hands in a change, of a tenant or of none. The future that comes back waits for the commit; dropping
+    /// it does not take the change back.
+    pub(crate) fn hand_in<W: Work>(
         &self,
+        tenant: Option<TenantId>,
         weight: Weight,
         work: W,
     ) -> impl Future<Output = Result<W::Answer, Fault>> + Send + use<W> {
-        let wanted = u32::try_from(weight.items.clamp(1, self.room_max)).unwrap_or(u32::MAX);
-        let room = self.room.clone().acquire_many_owned(wanted).await.expect("the semaphore is never closed");
-        let (reply, answer) = oneshot::channel();
-        let envelope = Envelope { work, weight, answer: None, reply, _room: Some(room) };
-        // Where the thread has ended the envelope is dropped, and its reply with it.
-        let _ = self.queue.send(Message::Do(Box::new(envelope)));
-        async move { answer.await.unwrap_or_else(|_| Err(Trouble::Closed.into_fault("write"))) }
+        let (envelope, answer) = Envelope::new(work, weight);
+        self.queue.push(tenant, Box::new(envelope));
+        answered::<W>(answer)
+    }
+
+    /// Hands in changes of one tenant, all or none: none where it has too much waiting.
+    pub(crate) fn offer<W: Work>(
+        &self,
+        tenant: &TenantId,
+        works: Vec<(Weight, W)>,
+    ) -> Option<Vec<impl Future<Output = Result<W::Answer, Fault>> + Send + use<W>>> {
+        let mut answers = Vec::with_capacity(works.len());
+        let jobs = works.into_iter().map(|(weight, work)| {
+            let (envelope, answer) = Envelope::new(work, weight);
+            answers.push(answered::<W>(answer));
+            Box::new(envelope) as Box<dyn Job>
+        });
+        let jobs = jobs.collect();
+        self.queue.offer(tenant, jobs).then_some(answers)
     }
 
     /// Works off what was handed in, then ends the thread.
     pub(crate) fn close(&self) {
-        let _ = self.queue.send(Message::Close);
+        self.queue.close();
         let thread = self.thread.lock().expect("no holder panics").take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the writer's thread panicked");
@@ -294,32 +407,9 @@ impl Writer {
     }
 }
 
-fn work_off(core: &mut Core, jobs: &Receiver<Message>) {
-    let mut held_over: Option<Box<dyn Job>> = None;
-    let mut is_closing = false;
-    loop {
-        let first = match held_over.take() {
-            Some(job) => job,
-            None if is_closing => return,
-            None => match jobs.recv() {
-                Ok(Message::Do(job)) => job,
-                Ok(Message::Close) | Err(_) => return,
-            },
-        };
-        let bounds = core.bounds;
-        core.run(first, |filled| match jobs.try_recv() {
-            Ok(Message::Do(job)) if bounds.hold(filled.plus(job.weight())) => Some(job),
-            Ok(Message::Do(job)) => {
-                held_over = Some(job);
-                None
-            }
-            Ok(Message::Close) => {
-                is_closing = true;
-                None
-            }
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        });
-    }
+/// Waits for an answer; what was dropped unanswered was not done.
+async fn answered<W: Work>(answer: oneshot::Receiver<Result<W::Answer, Fault>>) -> Result<W::Answer, Fault> {
+    answer.await.unwrap_or_else(|_| Err(Trouble::Closed.into_fault("write")))
 }
 
 /// Leaves one file behind: everything is copied out of the write-ahead log.

@@ -10,7 +10,7 @@ use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId};
 use harbor_model::policy::PolicyLayer;
 use harbor_model::policy::retry::Backoff;
-use harbor_model::port::registry::{Change, Endpoints};
+use harbor_model::port::registry::Change;
 use harbor_model::secret::Secret;
 use harbor_model::subscription::Subscription;
 use harbor_model::time::Clock;

@@ -4,7 +4,7 @@ use harbor_model::chance::Rng;
 use harbor_model::delivery::{DeadLetterState, DeliveryStatus};
 use harbor_model::id::DeliveryId;
 use harbor_model::port::history::DeadLetterFilter;
-use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed, Replays};
+use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed};
 use harbor_testkit::world::World;
 
 async fn replay(world: &World, of: DeliveryId, new_webhook_id: bool) -> Replayed {

@@ -4,8 +4,6 @@ use harbor_model::delivery::{Cause, DeliveryStatus};
 use harbor_model::endpoint::DisabledReason;
 use harbor_model::event::Unmatched;
 use harbor_model::policy::RateLimit;
-use harbor_model::port::history::History;
-use harbor_model::port::registry::Endpoints;
 use harbor_testkit::world::{WORLD_BEGINS, World};
 
 #[tokio::test]

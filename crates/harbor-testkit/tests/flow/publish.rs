@@ -4,7 +4,6 @@ use bytes::Bytes;
 use harbor_ingest::publish::{PublishReceipt, PublishRefusal};
 use harbor_ingest::request::PublishRequest;
 use harbor_model::event::Unmatched;
-use harbor_model::port::history::History;
 use harbor_testkit::world::World;
 
 fn request(key: Option<&str>, payload: &'static str) -> PublishRequest {

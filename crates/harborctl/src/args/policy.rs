@@ -2,7 +2,8 @@
 
 use clap::Args;
 use harbor_wire::policy::{
-    AllWord, ClientErrors, RateLimit, RetrySettings, RetryStrategy, Signing, SigningScheme,
+    AllWord, CircuitBreakerSettings, ClientErrors, RateLimit, RetrySettings, RetryStrategy, Signing,
+    SigningScheme,
 };
 
 use crate::args::word;
@@ -63,6 +64,30 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_in_flight: Option<u32>,
 
+    /// Whether the circuit breaker ever opens
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    breaker_enabled: Option<bool>,
+
+    /// Failures in a row that open the circuit breaker
+    #[arg(long, value_name = "N")]
+    breaker_failures: Option<u32>,
+
+    /// The 95th percentile of latency that opens the circuit breaker, in milliseconds
+    #[arg(long, value_name = "MS")]
+    breaker_p95_ms: Option<u64>,
+
+    /// How long the circuit breaker stays open at first; each probe that fails doubles it
+    #[arg(long, value_name = "DURATION")]
+    breaker_cooldown: Option<String>,
+
+    /// The longest that the circuit breaker stays open before a probe
+    #[arg(long, value_name = "DURATION")]
+    breaker_cooldown_max: Option<String>,
+
+    /// Probes that must succeed before the circuit breaker closes
+    #[arg(long, value_name = "N")]
+    breaker_probes: Option<u32>,
+
     /// Signatures that requests carry
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',', value_parser = word::parser::<SigningScheme>(word::SIGNING_SCHEMES))]
     signing: Option<Vec<SigningScheme>>,
@@ -86,6 +111,19 @@ impl PolicyArgs {
             client_errors: self.client_errors,
         };
         if retry == RetrySettings::default() { None } else { Some(retry) }
+    }
+
+    /// When the endpoint is left alone for a while, if anything is said about it.
+    pub(crate) fn circuit_breaker(&self) -> Option<CircuitBreakerSettings> {
+        let breaker = CircuitBreakerSettings {
+            enabled: self.breaker_enabled,
+            consecutive_failures: self.breaker_failures,
+            p95_ms: self.breaker_p95_ms,
+            cooldown: self.breaker_cooldown.clone(),
+            cooldown_max: self.breaker_cooldown_max.clone(),
+            probes: self.breaker_probes,
+        };
+        if breaker == CircuitBreakerSettings::default() { None } else { Some(breaker) }
     }
 
     /// Which signatures requests carry, if anything is said about it.
@@ -128,6 +166,7 @@ mod tests {
     #[test]
     fn nothing_said_is_nothing_sent() {
         assert_eq!(PolicyArgs::default().retry(), None);
+        assert_eq!(PolicyArgs::default().circuit_breaker(), None);
         let once = PolicyArgs {
             max_attempts: Some(1),
             schedule: Some(vec![String::new()]),

@@ -3,13 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 use harbor_wire::client::TenantClient;
 use harbor_wire::endpoint::{
-    CreateEndpoint, DisabledReason, Endpoint, ListEndpoints, RotateSecret, UpdateEndpoint,
+    Circuit, CircuitState, CreateEndpoint, DisabledReason, Endpoint, ListEndpoints, RotateSecret,
+    UpdateEndpoint,
 };
 
 use crate::args::clear::{Clear, nothing_to_change};
 use crate::args::list::ListArgs;
 use crate::args::policy::PolicyArgs;
-use crate::args::{pair, text};
+use crate::args::{pair, text, word};
 use crate::command::{show_deleted, show_list};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ Examples:
   harborctl endpoint create --url https://example.com/ --max-attempts 4 \\
       --schedule 10s,1m,10m --rate-limit 100/s:200 --header 'x-api-key: s3cret'
   harborctl endpoint update ep_… --timeout-ms 5000 --clear rate_limit
+  harborctl endpoint update ep_… --breaker-failures 5 --breaker-cooldown 1m
   harborctl endpoint test ep_… --wait 30s
   harborctl endpoint rotate-secret ep_… --overlap 24h";
 
@@ -152,12 +154,14 @@ enum Clearable {
     Retry,
     RateLimit,
     MaxInFlight,
+    CircuitBreaker,
     Signing,
 }
 
 const COLUMNS: &[Column<Endpoint>] = &[
     Column::new("ID", |endpoint, _| Cell::new(&endpoint.id)),
     Column::new("STATE", |endpoint, _| state(endpoint)),
+    Column::new("CIRCUIT", |endpoint, _| circuit(&endpoint.circuit)),
     Column::flexible("URL", |endpoint, _| Cell::new(&endpoint.url)),
     Column::roomy("NAME", |endpoint, _| Cell::maybe(endpoint.name.as_ref())),
     Column::roomy("CREATED", |endpoint, view| Cell::time(&endpoint.created_at, view)),
@@ -256,6 +260,7 @@ impl Create {
             retry: self.policy.retry(),
             rate_limit: self.policy.rate_limit,
             max_in_flight: self.policy.max_in_flight,
+            circuit_breaker: self.policy.circuit_breaker(),
             signing: self.policy.signing(),
             metadata: pair::map(self.metadata),
         })
@@ -277,6 +282,7 @@ impl Update {
             retry: clear.or_set(Clearable::Retry, policy.retry())?,
             rate_limit: clear.or_set(Clearable::RateLimit, policy.rate_limit)?,
             max_in_flight: clear.or_set(Clearable::MaxInFlight, policy.max_in_flight)?,
+            circuit_breaker: clear.or_set(Clearable::CircuitBreaker, policy.circuit_breaker())?,
             signing: clear.or_set(Clearable::Signing, policy.signing())?,
         };
         if change == UpdateEndpoint::default() {
@@ -296,6 +302,16 @@ fn state(endpoint: &Endpoint) -> Cell {
     }
 }
 
+/// How its circuit breaker stands.
+fn circuit(circuit: &Circuit) -> Cell {
+    let tone = match circuit.state {
+        CircuitState::Closed => Tone::Good,
+        CircuitState::Open => Tone::Bad,
+        CircuitState::HalfOpen => Tone::Waiting,
+    };
+    Cell::toned(word::print(&circuit.state), tone)
+}
+
 /// Writes an endpoint, with its secret if it was just made.
 pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> {
     output.show(endpoint, |view| {
@@ -306,7 +322,11 @@ pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> 
             ("id", Cell::new(&endpoint.id)),
             ("url", Cell::new(&endpoint.url)),
             ("state", state(endpoint)),
+            ("circuit", circuit(&endpoint.circuit)),
         ];
+        let exact = |time: &String| Cell::exact_time(time, view);
+        rows.extend(endpoint.circuit.opened_at.as_ref().map(|time| ("left alone since", exact(time))));
+        rows.extend(endpoint.circuit.next_probe_at.as_ref().map(|time| ("next probe", exact(time))));
         rows.extend(endpoint.secret.as_ref().map(|secret| ("secret", Cell::new(secret))));
         rows.extend(endpoint.name.as_ref().map(|name| ("name", Cell::new(name))));
         rows.extend(endpoint.description.as_ref().map(|text| ("description", Cell::new(text))));
@@ -317,9 +337,10 @@ pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> 
             ("retry", policy::retry(&endpoint.retry, origins)),
             ("rate limit", policy::rate_limit(endpoint.rate_limit, origins)),
             ("in flight", policy::max_in_flight(endpoint.max_in_flight, origins)),
+            ("circuit breaker", policy::circuit_breaker(&endpoint.circuit_breaker, origins)),
             ("signing", policy::signing(&endpoint.signing, origins)),
-            ("created", Cell::exact_time(&endpoint.created_at, view)),
-            ("updated", Cell::exact_time(&endpoint.updated_at, view)),
+            ("created", exact(&endpoint.created_at)),
+            ("updated", exact(&endpoint.updated_at)),
         ]);
         view.details(rows)
     })

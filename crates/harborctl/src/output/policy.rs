@@ -1,7 +1,8 @@
 //! Policies for people: the value in force, and where it came from unless it is built in.
 
 use harbor_wire::policy::{
-    ClientErrors, PolicyOrigin, PolicyOrigins, RateLimit, RetrySettings, RetryStrategy, Signing,
+    CircuitBreaker, ClientErrors, PolicyOrigin, PolicyOrigins, RateLimit, RetrySettings, RetryStrategy,
+    Signing,
 };
 
 use crate::args::word;
@@ -52,6 +53,21 @@ pub(crate) fn max_in_flight(max: u32, origins: &PolicyOrigins) -> Cell {
     with_origin(max.to_string(), "max_in_flight", origins)
 }
 
+/// When the endpoint is left alone for a while.
+pub(crate) fn circuit_breaker(breaker: &CircuitBreaker, origins: &PolicyOrigins) -> Cell {
+    let CircuitBreaker { consecutive_failures, p95_ms, cooldown, cooldown_max, probes, .. } = breaker;
+    let text = if breaker.enabled {
+        let slow = p95_ms.map(|ms| format!(" or a p95 over {ms} ms")).unwrap_or_default();
+        let s = if *probes == 1 { "" } else { "s" };
+        format!(
+            "opens after {consecutive_failures} failures{slow}; for {cooldown} to {cooldown_max}; {probes} probe{s}"
+        )
+    } else {
+        "never opens".to_owned()
+    };
+    with_origin(text, "circuit_breaker.", origins)
+}
+
 /// Which signatures requests carry.
 pub(crate) fn signing(signing: &Signing, origins: &PolicyOrigins) -> Cell {
     let schemes: Vec<String> = signing.schemes.iter().map(word::print).collect();
@@ -90,5 +106,27 @@ mod tests {
         let expected = "3 attempts; 1s, 5s; ±10 % (set by endpoint, tenant)";
         assert_eq!(retry(&settings, &origins), Cell::new(expected));
         assert_eq!(timeout(30_000, &origins), Cell::new("30000 ms"));
+    }
+
+    #[test]
+    fn a_breaker_says_when_it_opens_and_for_how_long() {
+        let origins = PolicyOrigins::from([("circuit_breaker.p95_ms".to_owned(), PolicyOrigin::Tenant)]);
+        let breaker = CircuitBreaker {
+            enabled: true,
+            consecutive_failures: 10,
+            p95_ms: None,
+            cooldown: "30s".to_owned(),
+            cooldown_max: "5m".to_owned(),
+            probes: 1,
+        };
+        let check = |breaker: &CircuitBreaker, expected: &str| {
+            assert_eq!(circuit_breaker(breaker, &PolicyOrigins::new()), Cell::new(expected));
+            let set = format!("{expected} (set by tenant)");
+            assert_eq!(circuit_breaker(breaker, &origins), Cell::new(set));
+        };
+        check(&breaker, "opens after 10 failures; for 30s to 5m; 1 probe");
+        let slow = CircuitBreaker { p95_ms: Some(800), probes: 2, ..breaker.clone() };
+        check(&slow, "opens after 10 failures or a p95 over 800 ms; for 30s to 5m; 2 probes");
+        check(&CircuitBreaker { enabled: false, ..breaker }, "never opens");
     }
 }

@@ -52,6 +52,7 @@ fn hint(problem: &Problem) -> Option<&'static str> {
     match problem.code.as_str() {
         "tenant_required" => Some("name one with --tenant ID"),
         "unauthorized" => Some("`harborctl config view` shows which key is used"),
+        "tenant_crowded" => Some("nothing was stored; the same command may succeed in a second"),
         "forbidden" | "tenant_mismatch" => Some("`harborctl ping` shows whose key it is"),
         _ => None,
     }
@@ -99,6 +100,7 @@ mod tests {
     #[test]
     fn a_problem_that_can_be_mended_says_how() {
         assert!(text(problem("tenant_required"), false).contains("--tenant ID"));
+        assert!(text(problem("tenant_crowded"), false).contains("in a second"));
     }
 
     #[test]

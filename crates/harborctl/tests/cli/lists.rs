@@ -145,6 +145,36 @@ fn changes_are_merge_patches() {
         r#"{"name":"Acme","policy":{"timeout_ms":5000,"retry":null}}"#,
     );
     check(
+        &[
+            "endpoint",
+            "update",
+            "ep_1",
+            "--breaker-enabled=false",
+            "--breaker-failures",
+            "5",
+            "--breaker-p95-ms",
+            "800",
+            "--breaker-cooldown",
+            "10s",
+            "--breaker-cooldown-max",
+            "1m",
+            "--breaker-probes",
+            "2",
+        ],
+        "PATCH /v1/endpoints/ep_1",
+        r#"{"circuit_breaker":{"enabled":false,"consecutive_failures":5,"p95_ms":800,"cooldown":"10s","cooldown_max":"1m","probes":2}}"#,
+    );
+    check(
+        &["tenant", "update", "acme", "--clear", "circuit_breaker"],
+        "PATCH /v1/tenants/acme",
+        r#"{"policy":{"circuit_breaker":null}}"#,
+    );
+    check(
+        &["tenant", "create", "--name", "Acme", "--breaker-enabled"],
+        "POST /v1/tenants",
+        r#"{"name":"Acme","policy":{"circuit_breaker":{"enabled":true}}}"#,
+    );
+    check(
         &["subscription", "update", "sub_1", "--event-type", "a.*"],
         "PATCH /v1/subscriptions/sub_1",
         r#"{"event_type":"a.*"}"#,

@@ -57,6 +57,19 @@ fn options_become_fields() {
 }
 
 #[test]
+fn a_tenant_over_its_share_is_told_to_come_back() {
+    let problem =
+        r#"{"type":"","title":"Too much","status":429,"detail":"Too much","code":"tenant_crowded"}"#;
+    let server = Server::always(429, problem);
+    let ran = User::of(&server.url).run(&["event", "publish", "a.b", "--data", "1"]).code(1);
+    assert_eq!(
+        ran.stderr,
+        "error: Too much (429 tenant_crowded)\n  nothing was stored; the same command may succeed in a second\n"
+    );
+    assert_eq!(server.lines().len(), 1);
+}
+
+#[test]
 fn a_payload_that_is_no_json_is_never_sent() {
     let server = Server::always(200, PUBLISHED);
     let user = User::of(&server.url).file("bad.json", "{\"a\": }");

@@ -104,13 +104,19 @@ fn test_says_why_nobody_got_it() {
     assert!(ran.stderr.contains("nobody subscribed") && ran.stderr.contains("quick setup"), "{}", ran.stderr);
 }
 
-fn endpoint(url: &str) -> String {
+const CLOSED: &str = r#"{"state":"closed","opened_at":null,"next_probe_at":null}"#;
+
+fn endpoint(url: &str, circuit: &str) -> String {
     format!(
         r#"{{"id":"ep_1","url":"{url}","secret":"whsec_c2VjcmV0","name":null,"description":null,"paused":false,
-        "disabled":false,"disabled_reason":null,"header_names":[],"timeout_ms":30000,
+        "disabled":false,"disabled_reason":null,"circuit":{circuit},"header_names":[],"timeout_ms":30000,
         "retry":{{"max_attempts":5,"strategy":"schedule","schedule":["1s","5s"],"jitter":0.1}},"rate_limit":null,
-        "max_in_flight":32,"signing":{{"schemes":["standard"]}},
-        "policy_origins":{{"timeout_ms":"default","retry.schedule":"tenant"}},"metadata":{{}},
+        "max_in_flight":32,
+        "circuit_breaker":{{"enabled":true,"consecutive_failures":10,"p95_ms":800,"cooldown":"30s",
+            "cooldown_max":"5m","probes":1}},
+        "signing":{{"schemes":["standard"]}},
+        "policy_origins":{{"timeout_ms":"default","retry.schedule":"tenant",
+            "circuit_breaker.p95_ms":"endpoint"}},"metadata":{{}},
         "created_at":"2020-01-31T12:00:00.000Z","updated_at":"2020-01-31T12:00:00.000Z"}}"#
     )
 }
@@ -118,7 +124,7 @@ fn endpoint(url: &str) -> String {
 #[test]
 fn setup_makes_a_subscribed_endpoint_and_says_what_is_next() {
     let server = Server::start(|asked| match asked.line.as_str() {
-        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/")),
+        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/", CLOSED)),
         _ => (200, r#"{"data":[],"next_cursor":null}"#.to_owned()),
     });
     let ran = User::of(&server.url).run(&["quick", "setup"]).code(0);
@@ -132,8 +138,11 @@ fn setup_makes_a_subscribed_endpoint_and_says_what_is_next() {
 #[test]
 fn setup_makes_no_second_endpoint_by_accident() {
     let server = Server::start(|asked| match asked.line.as_str() {
-        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/")),
-        _ => (200, format!(r#"{{"data":[{}],"next_cursor":null}}"#, endpoint("http://127.0.0.1:8081/"))),
+        "POST /v1/endpoints" => (201, endpoint("http://127.0.0.1:8081/", CLOSED)),
+        _ => (
+            200,
+            format!(r#"{{"data":[{}],"next_cursor":null}}"#, endpoint("http://127.0.0.1:8081/", CLOSED)),
+        ),
     });
     let user = User::of(&server.url);
     let ran = user.run(&["quick", "setup"]).code(1);
@@ -145,20 +154,34 @@ fn setup_makes_no_second_endpoint_by_accident() {
 
 #[test]
 fn an_endpoint_shows_its_policy_and_who_set_it() {
-    let server = Server::always(200, &endpoint("https://example.com/"));
+    let server = Server::always(200, &endpoint("https://example.com/", CLOSED));
     let ran = User::of(&server.url).run(&["endpoint", "get", "ep_1"]).code(0);
     assert_eq!(
         ran.stdout,
-        "id          ep_1\n\
-         url         https://example.com/\n\
-         state       active\n\
-         secret      whsec_c2VjcmV0\n\
-         timeout     30000 ms\n\
-         retry       5 attempts; 1s, 5s; ±10 % (set by tenant)\n\
-         rate limit  none\n\
-         in flight   32\n\
-         signing     standard\n\
-         created     2020-01-31 12:00:00 UTC\n\
-         updated     2020-01-31 12:00:00 UTC\n"
+        "id               ep_1\n\
+         url              https://example.com/\n\
+         state            active\n\
+         circuit          closed\n\
+         secret           whsec_c2VjcmV0\n\
+         timeout          30000 ms\n\
+         retry            5 attempts; 1s, 5s; ±10 % (set by tenant)\n\
+         rate limit       none\n\
+         in flight        32\n\
+         circuit breaker  opens after 10 failures or a p95 over 800 ms; for 30s to 5m; 1 probe (set by endpoint)\n\
+         signing          standard\n\
+         created          2020-01-31 12:00:00 UTC\n\
+         updated          2020-01-31 12:00:00 UTC\n"
     );
+}
+
+#[test]
+fn an_endpoint_that_is_left_alone_says_since_when_and_until() {
+    let half_open = r#"{"state":"half_open","opened_at":"2020-01-31T12:00:00.000Z",
+        "next_probe_at":"2020-01-31T12:00:30.000Z"}"#;
+    let server = Server::always(200, &endpoint("https://example.com/", half_open));
+    let ran = User::of(&server.url).run(&["endpoint", "get", "ep_1"]).code(0);
+    let expected = "circuit           half_open\n\
+         left alone since  2020-01-31 12:00:00 UTC\n\
+         next probe        2020-01-31 12:00:30 UTC\n";
+    assert!(ran.stdout.contains(expected), "{}", ran.stdout);
 }

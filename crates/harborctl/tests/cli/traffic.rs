@@ -28,12 +28,15 @@ fn good_traffic_is_counted_and_measured() {
 
 #[test]
 fn errors_are_shown_by_status_and_exit_with_1() {
-    let problem = r#"{"type":"","title":"Slow down","status":429,"detail":"","code":"quota_exceeded"}"#;
+    let problem = r#"{"type":"","title":"Slow down","status":429,"detail":"","code":"tenant_crowded"}"#;
     let server = Server::always(429, problem);
     let words = ["traffic", "generate", "--rate", "100", "--duration", "50ms", "--pattern", "burst"];
     let ran = User::of(&server.url).run(&words).code(1);
-    assert!(ran.stdout.contains("STATUS  COUNT  WHY\n429     5      quota_exceeded\n"), "{}", ran.stdout);
-    assert_eq!(ran.stderr, "error: 5 of 5 answers were unexpected\n");
+    // A busy machine sends fewer than the five that were due.
+    let sent = server.asked().len();
+    let table = format!("STATUS  COUNT  WHY\n429     {sent}      tenant_crowded\n");
+    assert!(sent > 0 && ran.stdout.contains(&table), "{}", ran.stdout);
+    assert_eq!(ran.stderr, format!("error: {sent} of {sent} answers were unexpected\n"));
 }
 
 /// Refuses as a server with the usual limits does, except for what is too large.

@@ -15,6 +15,7 @@ fn read(policy: serde_json::Value) -> Result<PolicyLayer, Vec<String>> {
         retry: endpoint.retry,
         rate_limit: endpoint.rate_limit,
         max_in_flight: endpoint.max_in_flight,
+        circuit_breaker: endpoint.circuit_breaker,
         signing: endpoint.signing,
     };
     let layer = read_layer(fields, &mut checks);
@@ -34,6 +35,9 @@ fn every_layer_survives_its_text() {
         json!({"retry": {"strategy": "linear", "base": "1s", "increment": "2s"}}),
         json!({"retry": {"strategy": "fixed", "delay": "5m"}}),
         json!({"retry": {"strategy": "standard"}}),
+        json!({"circuit_breaker": {"enabled": false}}),
+        json!({"circuit_breaker": {"cooldown": "1s", "cooldown_max": "365d", "probes": 100}}),
+        json!({"circuit_breaker": {"consecutive_failures": 10_000, "p95_ms": 300_000}}),
         json!({"signing": {"schemes": ["harborhook"]}}),
     ] {
         let layer = read(policy.clone()).unwrap();
@@ -73,6 +77,14 @@ fn what_cannot_be_read_or_breaks_a_rule_is_named_once() {
     );
     check(json!({"retry": {"schedule": vec!["1s"; 102]}}), &["retry.schedule"]);
     check(
+        json!({"circuit_breaker": {"cooldown": "soon", "cooldown_max": "999ms", "probes": 0}}),
+        &["circuit_breaker.cooldown", "circuit_breaker.cooldown_max", "circuit_breaker.probes"],
+    );
+    check(
+        json!({"circuit_breaker": {"cooldown": "2s", "cooldown_max": "1s"}}),
+        &["circuit_breaker.cooldown_max"],
+    );
+    check(
         json!({
             "timeout_ms": 99, "max_in_flight": 0, "rate_limit": {"per_second": 0, "burst": 1_000_001},
             "signing": {"schemes": []}, "retry": {"delay": "1s", "max_attempts": 0, "jitter": 1.1},
@@ -92,8 +104,14 @@ fn what_cannot_be_read_or_breaks_a_rule_is_named_once() {
 
 #[test]
 fn the_policy_in_force_says_where_it_came_from() {
-    let tenant = read(json!({"timeout_ms": 5_000, "retry": {"strategy": "fixed", "delay": "5s"}})).unwrap();
-    let endpoint = read(json!({"retry": {"max_attempts": 7}})).unwrap();
+    let tenant = read(json!({
+        "timeout_ms": 5_000, "retry": {"strategy": "fixed", "delay": "5s"},
+        "circuit_breaker": {"p95_ms": 800, "probes": 2},
+    }));
+    let tenant = tenant.unwrap();
+    let endpoint =
+        read(json!({"retry": {"max_attempts": 7}, "circuit_breaker": {"enabled": false, "probes": 3}}));
+    let endpoint = endpoint.unwrap();
     let instance = PolicyLayer::default();
     let policy = Policy::resolve(Layers { instance: &instance, tenant: &tenant, endpoint: &endpoint });
 
@@ -107,12 +125,22 @@ fn the_policy_in_force_says_where_it_came_from() {
         })
     );
     assert_eq!(
+        serde_json::to_value(&shown.circuit_breaker).unwrap(),
+        json!({
+            "enabled": false, "consecutive_failures": 10, "p95_ms": 800, "cooldown": "30s",
+            "cooldown_max": "5m", "probes": 3,
+        })
+    );
+    assert_eq!(
         serde_json::to_value(&shown.origins).unwrap(),
         json!({
             "timeout_ms": "tenant", "rate_limit": "default", "max_in_flight": "default",
             "signing": "default", "retry.max_attempts": "endpoint", "retry.strategy": "tenant",
             "retry.delay": "tenant", "retry.jitter": "default", "retry.max_delay": "default",
-            "retry.client_errors": "default",
+            "retry.client_errors": "default", "circuit_breaker.enabled": "endpoint",
+            "circuit_breaker.consecutive_failures": "default", "circuit_breaker.p95_ms": "tenant",
+            "circuit_breaker.cooldown": "default", "circuit_breaker.cooldown_max": "default",
+            "circuit_breaker.probes": "endpoint",
         })
     );
 }

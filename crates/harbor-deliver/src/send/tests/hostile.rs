@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use harbor_model::attempt::ErrorClass;
+use harbor_model::decide::classify::Outcome;
 use tokio::net::TcpListener;
 
 use super::kit::{Accepted, Client, Receiver, Script, TIMEOUT, assert_unreachable, status};
@@ -105,6 +106,72 @@ async fn a_body_that_breaks_off_is_kept_as_far_as_it_came() {
 }
 
 #[tokio::test]
+async fn a_head_alone_decides() {
+    for length in ["content-length: 100\r\n", "transfer-encoding: chunked\r\n", ""] {
+        let closes_after_the_head = Receiver::start(move |mut accepted: Accepted| async move {
+            accepted.request().await;
+            accepted.write(format!("HTTP/1.1 503 E\r\n{length}\r\n").as_bytes()).await;
+        })
+        .await;
+        let sent = Client::new().post(&closes_after_the_head.url()).await;
+        assert_eq!((status(&sent), &sent.response_body[..]), (503, &b""[..]), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_broken_chunks_changes_nothing() {
+    for body in [
+        "zz\r\nabc\r\n",
+        "-1\r\nabc\r\n",
+        "\r\n\r\n",
+        "ffffffffffffffffffff\r\nabc",
+        "3\r\nabcdef\r\n0\r\n\r\n",
+        "0\r\nno trailer\r\n\r\n",
+        "HTTP/1.1 500 E\r\n\r\n",
+    ] {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let receiver = Receiver::answering(format!("{head}{body}")).await;
+        let client = Client::new();
+        for connections in 1..=2 {
+            assert_eq!(status(&client.post(&receiver.url()).await), 200, "{body:?}");
+            assert_eq!(
+                receiver.connections(),
+                connections,
+                "a broken connection is not used again: {body:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_surrounds_chunks_is_bounded() {
+    let filler = "x".repeat(64 * 1024).leak();
+    let trailers = "x-filler: vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n".repeat(1000).leak();
+    for (head, chunk) in [
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;", &*filler),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "1;e=xxxxxxxx\r\nb\r\n"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", &*trailers),
+    ] {
+        let (receiver, written) = endless(head, chunk).await;
+        assert_eq!(status(&Client::new().post(&receiver.url()).await), 200);
+        assert!(written.load(Ordering::SeqCst) < 16 * 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_kept_as_it_is() {
+    // The beginning of a stream that unpacks to a thousand times its size.
+    let packed = [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xed\xc1\x01\x0d"[..], &[0; 1_000_000]].concat();
+    let head =
+        format!("HTTP/1.1 500 E\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+    let receiver = Receiver::answering([head.as_bytes(), &packed].concat()).await;
+    let sent = Client::new().post(&receiver.url()).await;
+    assert_eq!(sent.response_body, packed[..16 * 1024]);
+    assert!(sent.response_headers.contains(&("content-encoding".to_owned(), "gzip".to_owned())));
+    assert!(!receiver.requests()[0].to_lowercase().contains("accept-encoding"));
+}
+
+#[tokio::test]
 async fn gigabytes_are_not_read() {
     let chunk = "b".repeat(64 * 1024).leak();
     for head in [
@@ -131,6 +198,78 @@ async fn an_endless_head_is_not_read() {
         let sent = Client::new().post(&receiver.url()).await;
         assert_unreachable(&sent, ErrorClass::Protocol, "message head is too large");
         assert!(written.load(Ordering::SeqCst) < 16 * 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn an_endless_row_of_interim_answers_is_not_read() {
+    for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"] {
+        let (receiver, written) = endless("", interim.repeat(1000).leak()).await;
+        let began = Instant::now();
+        let sent = Client::new().timeout(TIMEOUT).post(&receiver.url()).await;
+        let allowed = [ErrorClass::Timeout, ErrorClass::Protocol].map(Outcome::Unreachable);
+        assert!(allowed.contains(&sent.outcome), "{sent:?}");
+        assert!(began.elapsed() < TIMEOUT * 10, "{:?}", began.elapsed());
+        assert!(written.load(Ordering::SeqCst) < 16 * 1024 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_into_our_network_is_not_followed() {
+    for location in ["http://169.254.169.254/latest/meta-data/", "//127.0.0.1/", "http://shop.example/"] {
+        let head = format!("HTTP/1.1 302 F\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        let receiver = Receiver::answering(head).await;
+        let names = Script::new(&[&["127.0.0.1"]]);
+        let client = Client::with(SendSettings::default(), names.clone());
+
+        let sent = client.post(&receiver.url()).await;
+
+        assert_eq!((status(&sent), sent.remote_address), (302, Some(receiver.address)));
+        assert!(sent.response_headers.contains(&("location".to_owned(), location.to_owned())));
+        assert_eq!((receiver.connections(), names.asked.load(Ordering::SeqCst)), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_head_with_line_ends_inside_gives_no_second_answer() {
+    for head in [
+        "HTTP/1.1 200 OK\rHTTP/1.1 500 E\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 \0\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: a\rlocation: /\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nserver: a\r\n b\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length : 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx\u{e9}: a\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let receiver = Receiver::answering(head).await;
+        let sent = Client::new().post(&receiver.url()).await;
+        assert_unreachable(&sent, ErrorClass::Protocol, "");
+        let error = sent.error.unwrap();
+        assert!(!error.contains(char::is_control), "{error:?}");
+    }
+    // Line ends without a carriage return are one answer, and no more.
+    let receiver = Receiver::answering("HTTP/1.1 204 N\nserver: a\n\nHTTP/1.1 500 E\n\n").await;
+    let client = Client::new();
+    for connections in 1..=2 {
+        assert_eq!(status(&client.post(&receiver.url()).await), 204);
+        assert_eq!(receiver.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn two_lengths_give_no_second_answer() {
+    let smuggled = "HTTP/1.1 500 E\r\ncontent-length: 0\r\n\r\n";
+    for lengths in [
+        "content-length: 0\r\n\r\n",
+        "content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+    ] {
+        let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\n{lengths}{smuggled}")).await;
+        let client = Client::new();
+        for _ in 0..3 {
+            assert_eq!(status(&client.post(&receiver.url()).await), 200, "{lengths:?}");
+        }
+        assert_eq!(receiver.connections(), 3, "{lengths:?}");
     }
 }
 
@@ -231,6 +370,19 @@ async fn a_receiver_that_does_not_read_ends_at_the_timeout() {
     let mut request = client.request(&receiver.url());
     request.body = vec![0; 64 * 1024 * 1024].into();
     assert_unreachable(&client.sender.send(request).await, ErrorClass::Timeout, "no answer");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_request_is_an_answer() {
+    let receiver = Receiver::start(|mut accepted: Accepted| async move {
+        accepted.write(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+        accepted.closed().await;
+    })
+    .await;
+    let client = Client::new();
+    let mut request = client.request(&receiver.url());
+    request.body = vec![0; 16 * 1024 * 1024].into();
+    assert_eq!(status(&client.sender.send(request).await), 413);
 }
 
 #[tokio::test]

@@ -277,7 +277,12 @@ async fn retry_after_is_read_by_our_clock() {
     };
     check("30", Some(Duration::from_secs(30))).await;
     check("Sun, 06 Nov 1994 08:49:47 GMT", Some(Duration::from_secs(10))).await;
-    check("-1", None).await;
+    check("Sun, 06 Nov 1994 08:49:27 GMT", Some(Duration::ZERO)).await;
+    // A year is the longest wait that is understood; a policy's `max_delay` is shorter.
+    check("999999999", Some(Duration::from_secs(366 * 24 * 60 * 60))).await;
+    for garbage in ["-1", "soon", "1e9", "\u{661}", "1, 2"] {
+        check(garbage, None).await;
+    }
 }
 
 #[tokio::test]

@@ -43,8 +43,12 @@ impl Authority {
 
     /// A client that trusts it and finds every name on loopback.
     pub(super) fn client(&self) -> Client {
-        let settings =
-            SendSettings { extra_roots_pem: Some(self.certificate.pem()), ..SendSettings::default() };
+        self.client_with(SendSettings::default())
+    }
+
+    /// The same with these settings.
+    pub(super) fn client_with(&self, settings: SendSettings) -> Client {
+        let settings = SendSettings { extra_roots_pem: Some(self.certificate.pem()), ..settings };
         Client::with(settings, Script::new(&[&["127.0.0.1"]]))
     }
 
@@ -191,6 +195,64 @@ async fn what_is_not_tls_is_a_tls_failure() {
             _ => ErrorClass::Tls,
         };
         assert_unreachable(&sent, class, reason);
+    }
+}
+
+/// A server's hello of this version, with a cipher suite of that time.
+fn server_hello(version: [u8; 2], cipher_suite: [u8; 2]) -> Vec<u8> {
+    let random = [7; 32];
+    let hello = [&version[..], &random, &[0], &cipher_suite, &[0]].concat();
+    let length = u16::try_from(hello.len()).unwrap();
+    let handshake = [&[2, 0][..], &length.to_be_bytes(), &hello].concat();
+    let length = u16::try_from(handshake.len()).unwrap();
+    [&[22][..], &version, &length.to_be_bytes(), &handshake].concat()
+}
+
+#[tokio::test]
+async fn versions_of_tls_before_1_2_are_refused() {
+    let ecdhe_rsa_aes_128_cbc_sha = [0xc0, 0x13];
+    for version in [[3, 0], [3, 1], [3, 2]] {
+        let receiver = Receiver::start(move |mut accepted: Accepted| async move {
+            accepted.write(&server_hello(version, ecdhe_rsa_aes_128_cbc_sha)).await;
+            accepted.closed().await;
+        })
+        .await;
+        let sent = Authority::new().client().post(&url("shop.example", &receiver)).await;
+        assert_unreachable(&sent, ErrorClass::Tls, "TLS failed: ");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_without_end_ends_at_the_timeout() {
+    for flood in [
+        // Server hellos, whole or of 16 MiB.
+        server_hello([3, 3], [0xc0, 0x2f]),
+        [&[22, 3, 3, 0x40, 0, 2, 0xff, 0xff, 0xff][..], &[0; 0x3ffc]].concat(),
+        // Records that change the cipher, warn, or hold nothing.
+        vec![20, 3, 3, 0, 1, 1],
+        vec![21, 3, 3, 0, 2, 1, 90],
+        vec![22, 3, 3, 0, 0],
+        // A byte now and then, of a record that is long.
+        vec![22],
+    ] {
+        let is_trickle = flood.len() == 1;
+        let receiver = Receiver::start(move |mut accepted: Accepted| {
+            let flood = if is_trickle { flood.clone() } else { flood.repeat(20) };
+            async move {
+                if is_trickle {
+                    accepted.write(&[22, 3, 3, 0x40, 0, 2, 0, 0x3f, 0xfc]).await;
+                }
+                while accepted.write(&flood).await {
+                    tokio::time::sleep(std::time::Duration::from_millis(u64::from(is_trickle))).await;
+                }
+            }
+        })
+        .await;
+        let began = std::time::Instant::now();
+        let sent = Authority::new().client().timeout(TIMEOUT).post(&url("shop.example", &receiver)).await;
+        let allowed = [ErrorClass::Timeout, ErrorClass::Tls, ErrorClass::ConnectionReset];
+        assert!(allowed.map(Outcome::Unreachable).contains(&sent.outcome), "{sent:?}");
+        assert!(began.elapsed() < TIMEOUT * 10, "{:?}", began.elapsed());
     }
 }
 

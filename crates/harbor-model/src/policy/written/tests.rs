@@ -114,10 +114,72 @@ fn a_burst_alone_is_no_rate_limit() {
 }
 
 #[test]
+fn a_breaker_keeps_its_bounds() {
+    let check = |circuit_breaker: WrittenBreaker, expected: &[&str]| {
+        let found = fields(&WrittenPolicy { circuit_breaker, ..WrittenPolicy::default() });
+        let expected: Vec<_> = expected.iter().map(|field| format!("circuit_breaker.{field}")).collect();
+        assert_eq!(found, expected, "{circuit_breaker:?}");
+    };
+    let none = WrittenBreaker::default;
+    let cooldowns =
+        |first, longest| WrittenBreaker { cooldown: Some(first), cooldown_max: Some(longest), ..none() };
+    let counts = |consecutive_failures, p95_ms, probes| WrittenBreaker {
+        consecutive_failures: Some(consecutive_failures),
+        p95_ms: Some(p95_ms),
+        probes: Some(probes),
+        ..none()
+    };
+    check(counts(1, 1, 1), &[]);
+    check(counts(10_000, 300_000, 100), &[]);
+    check(counts(0, 0, 0), &["consecutive_failures", "p95_ms", "probes"]);
+    check(counts(10_001, 300_001, 101), &["consecutive_failures", "p95_ms", "probes"]);
+    check(cooldowns(SECOND, SECOND), &[]);
+    check(cooldowns(SECOND, DURATION_MAX), &[]);
+    check(cooldowns(SECOND / 2, TOO_LONG), &["cooldown", "cooldown_max"]);
+    check(cooldowns(2 * SECOND, SECOND), &["cooldown_max"]);
+    // The other one is inherited, and may be anything.
+    check(WrittenBreaker { cooldown: Some(DURATION_MAX), ..none() }, &[]);
+    check(WrittenBreaker { cooldown_max: Some(SECOND), ..none() }, &[]);
+}
+
+#[test]
+fn a_breaker_survives_being_written() {
+    let part = BreakerLayer { cooldown: Some(SECOND), ..BreakerLayer::default() };
+    let whole = BreakerLayer {
+        is_enabled: Some(false),
+        consecutive_failures: Some(3),
+        p95: Some(SECOND),
+        cooldown: Some(SECOND),
+        cooldown_max: Some(2 * SECOND),
+        probes: Some(2),
+    };
+    for layer in [BreakerLayer::default(), part, whole] {
+        let policy = WrittenPolicy { circuit_breaker: layer.into(), ..WrittenPolicy::default() };
+        assert_eq!(policy.layer("").map(|found| found.breaker), Ok(layer));
+    }
+    let policy = WrittenPolicy { circuit_breaker: BreakerPolicy::DEFAULT.into(), ..WrittenPolicy::default() };
+    let default = BreakerPolicy::DEFAULT;
+    let expected = BreakerLayer {
+        is_enabled: Some(default.is_enabled),
+        consecutive_failures: Some(default.consecutive_failures),
+        p95: default.p95,
+        cooldown: Some(default.cooldown),
+        cooldown_max: Some(default.cooldown_max),
+        probes: Some(default.probes),
+    };
+    assert_eq!(policy.layer("").map(|found| found.breaker), Ok(expected));
+}
+
+#[test]
 fn every_field_is_named_below_the_prefix() {
     let policy = WrittenPolicy {
         timeout_ms: Some(1),
         retry: WrittenRetry { base: Some(SECOND), ..WrittenRetry::default() },
+        circuit_breaker: WrittenBreaker {
+            cooldown: Some(2 * SECOND),
+            cooldown_max: Some(SECOND),
+            ..WrittenBreaker::default()
+        },
         ..WrittenPolicy::default()
     };
     assert_eq!(
@@ -125,6 +187,10 @@ fn every_field_is_named_below_the_prefix() {
         Err(vec![
             FieldError::new("policy.timeout_ms", "must be 100 to 300000"),
             FieldError::new("policy.retry.base", "needs policy.retry.strategy"),
+            FieldError::new(
+                "policy.circuit_breaker.cooldown_max",
+                "must be at least policy.circuit_breaker.cooldown"
+            ),
         ])
     );
 }

@@ -11,14 +11,18 @@ use harbor_model::subscription::Subscription;
 use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::keyring::{
+    Keyring, Sealed, headers_from_plain, headers_to_plain, open, secrets_from_plain, secrets_to_plain,
+};
 use crate::layers::{layer_from_json, layer_to_json};
+use crate::pages::{IdRange, Seen};
+use crate::registry::{Changed, Guard};
 use crate::seal::DataKey;
 use crate::sqlite::SqliteStore;
-use crate::sqlite::keyring::{
-    Keyring, headers_from_plain, headers_to_plain, open, secrets_from_plain, secrets_to_plain,
-};
-use crate::sqlite::pages::{IdRange, Seen, page};
-use crate::sqlite::registry::{Changed, Guard, subscriptions};
+use crate::sqlite::breakers;
+use crate::sqlite::keyring::data_key;
+use crate::sqlite::pages::page;
+use crate::sqlite::registry::subscriptions;
 use crate::sqlite::rows::{blob, json_if_any, named_if_any, number, time, value};
 use crate::sqlite::transaction::{Tx, find_tenant_number};
 use crate::sqlite::trouble::Trouble;
@@ -49,7 +53,7 @@ impl Endpoints for SqliteStore {
             let mut query = conn.prepare_cached(&sql)?;
             let mut rows = query.query((tenant, blob(id.number())))?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            let key = keyring.data_key(conn, tenant)?;
+            let key = data_key(&keyring, conn, tenant)?;
             read_endpoint(row, &key, tenant, &tenant_id).map(Some)
         };
         self.database.browse(find).await
@@ -61,14 +65,14 @@ impl Endpoints for SqliteStore {
             let Some(tenant) = find_tenant_number(conn, &tenant_id)? else {
                 return Ok(Page { items: Vec::new(), next: None });
             };
-            let key = keyring.data_key(conn, tenant)?;
+            let key = data_key(&keyring, conn, tenant)?;
             let sql = format!(
                 "SELECT {COLUMNS}, deleted_at IS NOT NULL FROM endpoints
                  WHERE tenant = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id DESC"
             );
-            let (first, last) = IdRange::new(ask.after, None, None).blobs();
+            let (first, last) = IdRange::new(ask.after, None, None).ends();
             let mut query = conn.prepare_cached(&sql)?;
-            page(query.query((tenant, first, last))?, ask.limit, |row| {
+            page(query.query((tenant, blob(first), blob(last)))?, ask.limit, |row| {
                 let is_deleted: bool = value(row, 14)?;
                 let item =
                     if is_deleted { None } else { Some(read_endpoint(row, &key, tenant, &tenant_id)?) };
@@ -161,6 +165,9 @@ fn update(
 
     let key = tx.data_key(keyring.master(), tenant.number)?;
     write(tx.conn, UPDATE, &key, rng, tenant.number, &next)?;
+    if url_version == next_version {
+        breakers::forget(tx.conn, tenant.number, next.id)?;
+    }
     let directory_version = tx.raise_directory_version(&next.tenant_id)?;
     Ok(Changed::done(next, directory_version))
 }
@@ -185,6 +192,7 @@ fn delete(
     tx.conn.prepare_cached(mark)?.execute((key.0, key.1, now.unix_ms()))?;
     let unsubscribe = "DELETE FROM subscriptions WHERE tenant = ?1 AND endpoint_id = ?2";
     tx.conn.prepare_cached(unsubscribe)?.execute(key)?;
+    breakers::forget(tx.conn, tenant.number, id)?;
     change_count(tx.conn, tenant.number, -1)?;
     let directory_version = tx.raise_directory_version(tenant_id)?;
     Ok(Changed::done((), directory_version))
@@ -222,8 +230,10 @@ fn write(
     tenant: i64,
     endpoint: &Endpoint,
 ) -> Result<(), Trouble> {
-    let secrets = key.seal(&secrets_to_plain(&endpoint.secrets), &place(tenant, endpoint.id, "secrets"), rng);
-    let headers = key.seal(&headers_to_plain(&endpoint.headers), &place(tenant, endpoint.id, "headers"), rng);
+    let secrets =
+        key.seal(&secrets_to_plain(&endpoint.secrets), &Sealed::Secrets.place(tenant, endpoint.id), rng);
+    let headers =
+        key.seal(&headers_to_plain(&endpoint.headers), &Sealed::Headers.place(tenant, endpoint.id), rng);
     let mut write = conn.prepare_cached(sql)?;
     write.raw_bind_parameter(1, tenant)?;
     write.raw_bind_parameter(2, blob(endpoint.id.number()))?;
@@ -244,11 +254,6 @@ fn write(
     Ok(())
 }
 
-/// Binds a sealed value to its row and column.
-fn place(tenant: i64, id: EndpointId, column: &str) -> String {
-    format!("endpoints/{tenant}/{id}/{column}")
-}
-
 /// The columns that [`read_endpoint`] reads, in its order.
 const COLUMNS: &str = "id, name, description, url, secrets, headers, policy, metadata, paused, disabled, \
      version, url_version, created_at, updated_at";
@@ -261,8 +266,8 @@ fn read_endpoint(
 ) -> Result<Endpoint, Trouble> {
     let id = EndpointId::from_number(number(row, 0)?);
     let url: String = value(row, 3)?;
-    let secrets = open(key, &value::<Vec<u8>>(row, 4)?, &place(tenant, id, "secrets"))?;
-    let headers = open(key, &value::<Vec<u8>>(row, 5)?, &place(tenant, id, "headers"))?;
+    let secrets = open(key, &value::<Vec<u8>>(row, 4)?, &Sealed::Secrets.place(tenant, id))?;
+    let headers = open(key, &value::<Vec<u8>>(row, 5)?, &Sealed::Headers.place(tenant, id))?;
     let policy: String = value(row, 6)?;
     Ok(Endpoint {
         id,
@@ -290,7 +295,7 @@ pub(super) fn of_tenant(
     tenant: i64,
     tenant_id: &TenantId,
 ) -> Result<Vec<Endpoint>, Trouble> {
-    let key = keyring.data_key(conn, tenant)?;
+    let key = data_key(keyring, conn, tenant)?;
     let sql = format!("SELECT {COLUMNS} FROM endpoints WHERE tenant = ?1 AND deleted_at IS NULL");
     let mut query = conn.prepare_cached(&sql)?;
     let mut rows = query.query([tenant])?;

@@ -9,9 +9,12 @@ use harbor_model::port::registry::{Change, SubscriptionFilter, Subscriptions};
 use harbor_model::subscription::Subscription;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::filters::is_subscription_wanted;
+use crate::pages::{IdRange, Seen};
+use crate::registry::{Changed, Guard};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::pages::{IdRange, Seen, page};
-use crate::sqlite::registry::{Changed, Guard, endpoints};
+use crate::sqlite::pages::page;
+use crate::sqlite::registry::endpoints;
 use crate::sqlite::rows::{blob, number, parsed, time, value};
 use crate::sqlite::transaction::{Tx, find_tenant_number};
 use crate::sqlite::trouble::Trouble;
@@ -60,12 +63,15 @@ impl Subscriptions for SqliteStore {
                 "SELECT {COLUMNS} FROM subscriptions
                  WHERE tenant = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id DESC"
             );
-            let (first, last) = IdRange::new(ask.after, None, None).blobs();
+            let (first, last) = IdRange::new(ask.after, None, None).ends();
             let mut query = conn.prepare_cached(&sql)?;
-            page(query.query((tenant, first, last))?, ask.limit, |row| {
+            page(query.query((tenant, blob(first), blob(last)))?, ask.limit, |row| {
                 let subscription = read_subscription(row, &tenant_id)?;
                 let position = subscription.id.number();
-                Ok(Seen { position, item: Some(subscription).filter(|one| is_wanted(one, &filter)) })
+                Ok(Seen {
+                    position,
+                    item: Some(subscription).filter(|one| is_subscription_wanted(one, &filter)),
+                })
             })
         };
         self.database.browse(list).await
@@ -156,11 +162,6 @@ fn update(tx: &mut Tx<'_>, subscription: &Subscription) -> Result<Changed<Subscr
     ))?;
     let directory_version = tx.raise_directory_version(&next.tenant_id)?;
     Ok(Changed::done(next, directory_version))
-}
-
-fn is_wanted(subscription: &Subscription, filter: &SubscriptionFilter) -> bool {
-    filter.endpoint_id.is_none_or(|id| id == subscription.endpoint_id)
-        && filter.pattern.as_ref().is_none_or(|pattern| *pattern == subscription.pattern)
 }
 
 /// The subscription that has the endpoint and pattern of this one.

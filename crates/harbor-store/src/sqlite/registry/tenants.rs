@@ -9,9 +9,10 @@ use harbor_model::tenant::Tenant;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::layers::{tenant_policy_from_json, tenant_policy_to_json};
+use crate::pages::Seen;
+use crate::registry::{Changed, Guard};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::pages::{Seen, page};
-use crate::sqlite::registry::{Changed, Guard};
+use crate::sqlite::pages::page;
 use crate::sqlite::rows::{parsed, time, value};
 use crate::sqlite::transaction::Tx;
 use crate::sqlite::trouble::Trouble;

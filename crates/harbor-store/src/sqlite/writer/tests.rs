@@ -1,9 +1,6 @@
-use std::sync::Mutex;
-
-use harbor_model::id::TenantId;
-
 use super::*;
 use crate::conformance::world::SetClock;
+use crate::turns::TURN_WEIGHT;
 
 /// Remembers what the writer tells.
 #[derive(Default)]
@@ -16,7 +13,11 @@ impl Observer for Seen {
     fn committed(&self, seen: CommitSeen) {
         self.0.lock().unwrap().push((seen.operations, seen.is_committed));
     }
+    fn breaker_changed(&self, _: harbor_model::port::observer::BreakerSeen<'_>) {}
+    fn throttled(&self, _: harbor_model::port::observer::ThrottleSeen) {}
 }
+
+const ROOMY: Room = Room { weight_max: 100_000, tenant_weight_max: 100_000 };
 
 struct Bench {
     core: Core,
@@ -70,8 +71,8 @@ impl Work for Insert {
 type Reply<W> = oneshot::Receiver<Result<<W as Work>::Answer, Fault>>;
 
 fn job<W: Work>(work: W) -> (Box<dyn Job>, Reply<W>) {
-    let (reply, answer) = oneshot::channel();
-    (Box::new(Envelope { work, weight: Weight::ONE, answer: None, reply, _room: None }), answer)
+    let (envelope, answer) = Envelope::new(work, Weight::ONE);
+    (Box::new(envelope), answer)
 }
 
 /// Runs jobs in one transaction; what a failure leaves in the queue, in the next.
@@ -207,12 +208,12 @@ impl Work for Wait {
 async fn what_comes_during_a_transaction_joins_it_up_to_its_bounds() {
     let Bench { mut core, seen } = bench();
     core.bounds.items_max = 4;
-    let writer = Writer::start(core, 100).unwrap();
+    let writer = Writer::start(core, ROOMY).unwrap();
     let (let_go, wait) = std::sync::mpsc::channel();
     let mut answers = Vec::new();
-    let waiting = writer.hand_in(Weight::ONE, Wait(wait)).await;
+    let waiting = writer.hand_in(None, Weight::ONE, Wait(wait));
     for number in 1..=6 {
-        answers.push(writer.hand_in(Weight::ONE, Insert(vec![number])).await);
+        answers.push(writer.hand_in(None, Weight::ONE, Insert(vec![number])));
     }
     let_go.send(()).unwrap();
     waiting.await.unwrap();
@@ -220,36 +221,92 @@ async fn what_comes_during_a_transaction_joins_it_up_to_its_bounds() {
         answer.await.unwrap();
     }
     let heavy = Weight { items: 1, bytes: 1 << 21 };
-    writer.hand_in(heavy, Insert(vec![7])).await.await.unwrap();
+    writer.hand_in(None, heavy, Insert(vec![7])).await.unwrap();
     assert_eq!(*seen.0.lock().unwrap(), [(4, true), (3, true), (1, true)]);
     writer.close();
 }
 
 #[tokio::test]
-async fn who_finds_the_queue_full_waits_outside() {
-    let Bench { core, .. } = bench();
-    let writer = Writer::start(core, 2).unwrap();
+async fn tenants_take_turns() {
+    let Bench { core, seen } = bench();
+    let writer = Writer::start(core, ROOMY).unwrap();
     let (let_go, wait) = std::sync::mpsc::channel();
-    let waiting = writer.hand_in(Weight::ONE, Wait(wait)).await;
-    let second = writer.hand_in(Weight::ONE, Insert(vec![1])).await;
-    let mut third = std::pin::pin!(writer.hand_in(Weight { items: 9, bytes: 0 }, Insert(vec![2])));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(third.as_mut().poll(&mut context).is_pending());
+    let waiting = writer.hand_in(None, Weight::ONE, Wait(wait));
+    let [acme, zebra] = ["acme", "zebra"].map(|id| id.parse::<TenantId>().unwrap());
+    let of_acme: Vec<_> = (1..=2_000)
+        .map(|number| writer.hand_in(Some(acme.clone()), Weight::ONE, Insert(vec![number])))
+        .collect();
+    let of_zebra = writer.hand_in(Some(zebra), Weight::ONE, Look);
     let_go.send(()).unwrap();
     waiting.await.unwrap();
-    second.await.unwrap();
-    third.await.await.unwrap();
+    assert!(of_zebra.await.unwrap().len() <= TURN_WEIGHT, "what it finds done was before it");
+    for answer in of_acme {
+        answer.await.unwrap();
+    }
+    assert!(seen.0.lock().unwrap().len() < 10, "turns do not cost transactions");
     writer.close();
+}
+
+/// Looks at what was inserted before it.
+struct Look;
+
+impl Work for Look {
+    type Answer = Vec<i64>;
+
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<Vec<i64>, Trouble> {
+        Ok(numbers(tx.conn))
+    }
+}
+
+#[tokio::test]
+async fn offers_of_a_tenant_with_too_much_waiting_are_refused_and_nothing_else_is() {
+    let Bench { core, .. } = bench();
+    let writer = Writer::start(core, Room { weight_max: 100, tenant_weight_max: 2 }).unwrap();
+    let (let_go, wait) = std::sync::mpsc::channel();
+    let waiting = writer.hand_in(None, Weight::ONE, Wait(wait));
+    let [acme, zebra] = ["acme", "zebra"].map(|id| id.parse::<TenantId>().unwrap());
+    let offer = |tenant: &TenantId, numbers: &[i64]| {
+        let works = numbers.iter().map(|number| (Weight::ONE, Insert(vec![*number]))).collect();
+        writer.offer(tenant, works)
+    };
+    let mut answers = offer(&acme, &[1, 2, 3]).expect("nothing of it waits");
+    assert!(offer(&acme, &[4]).is_none());
+    answers.extend(offer(&zebra, &[5]).expect("it is another's backlog"));
+    answers.extend(offer(&zebra, &[6]).expect("there is room"));
+    assert!(offer(&zebra, &[7]).is_none());
+    let pushed = writer.hand_in(Some(acme.clone()), Weight::ONE, Insert(vec![8]));
+    let_go.send(()).unwrap();
+    waiting.await.unwrap();
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    pushed.await.unwrap();
+    offer(&acme, &[9]).expect("nothing of it waits any more").remove(0).await.unwrap();
+    let done = writer.hand_in(None, Weight::ONE, Look).await.unwrap();
+    assert_eq!(done, [1, 2, 3, 5, 6, 8, 9]);
+    writer.close();
+}
+
+#[test]
+fn a_change_weighs_what_it_fills_of_a_transaction() {
+    let bounds = Bounds { items_max: 512, bytes_max: 4 << 20, time_max: Duration::ZERO };
+    let check =
+        |items, bytes, rows| assert_eq!(bounds.rows(Weight { items, bytes }), rows, "{items} {bytes}");
+    check(1, 0, 1);
+    check(0, 0, 1);
+    check(3, 8 << 10, 3);
+    check(1, 4 << 20, 512);
+    check(600, 4 << 20, 600);
 }
 
 #[tokio::test]
 async fn a_closed_writer_has_done_what_came_before_and_refuses_what_comes_after() {
     let Bench { core, .. } = bench();
-    let writer = Writer::start(core, 100).unwrap();
-    let before = writer.hand_in(Weight::ONE, Insert(vec![1])).await;
+    let writer = Writer::start(core, ROOMY).unwrap();
+    let before = writer.hand_in(None, Weight::ONE, Insert(vec![1]));
     writer.close();
     assert_eq!(before.await.unwrap().len(), 1);
-    let after = writer.hand_in(Weight::ONE, Insert(vec![2])).await.await;
+    let after = writer.hand_in(None, Weight::ONE, Insert(vec![2])).await;
     assert_eq!(after.unwrap_err().to_string(), "write: the store is closed");
     writer.close();
 }

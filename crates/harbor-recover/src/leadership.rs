@@ -1,0 +1,86 @@
+//! Which of several processes does what one does at a time.
+//!
+//! The holder confirms itself again and again; whoever sees the same confirmation for long enough by its
+//! own clock takes over. Nothing depends on there being only one at every moment: what the leader does is
+//! safe to do twice, and done once it is cheaper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harbor_model::id::WorkerId;
+use harbor_model::port::workers::{Leader, Workers};
+use harbor_model::time::Clock;
+use tracing::{info, warn};
+
+/// How often the holder confirms itself, and the others look.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A holder that was not confirmed for so long does nothing more.
+const FENCE_AFTER: Duration = Duration::from_secs(15);
+
+/// A holder whose confirmation stands still for so long is followed by another.
+const OUTLIVED_AFTER: Duration = Duration::from_secs(20);
+
+/// A candidate for a task.
+pub struct Leadership {
+    workers: Arc<dyn Workers>,
+    clock: Arc<dyn Clock>,
+    candidate: WorkerId,
+    task: &'static str,
+    /// When the store was asked last.
+    asked_at: Option<Duration>,
+    /// When this candidate was confirmed last.
+    confirmed_at: Option<Duration>,
+    /// What was seen of another holder, and since when it has not changed.
+    seen: Option<(Leader, Duration)>,
+}
+
+impl Leadership {
+    /// A candidate that has asked nothing yet.
+    pub fn new(
+        workers: Arc<dyn Workers>,
+        clock: Arc<dyn Clock>,
+        candidate: WorkerId,
+        task: &'static str,
+    ) -> Self {
+        Self { workers, clock, candidate, task, asked_at: None, confirmed_at: None, seen: None }
+    }
+
+    /// Whether the task is this candidate's now. Asks the store where it is time to.
+    pub async fn is_mine(&mut self) -> bool {
+        let now = self.clock.elapsed();
+        if self.asked_at.is_none_or(|asked_at| now.saturating_sub(asked_at) >= CONFIRM_INTERVAL) {
+            self.asked_at = Some(now);
+            self.ask(now).await;
+        }
+        self.confirmed_at.is_some_and(|at| self.clock.elapsed().saturating_sub(at) < FENCE_AFTER)
+    }
+
+    async fn ask(&mut self, now: Duration) {
+        let outlived = self.seen.filter(|(_, since)| now.saturating_sub(*since) >= OUTLIVED_AFTER);
+        let outlived = outlived.map(|(leader, _)| leader);
+        match self.workers.lead(self.task, self.candidate, outlived).await {
+            Ok(leader) if leader.worker == self.candidate => {
+                if self.confirmed_at.is_none() {
+                    info!(task = self.task, "this process has the task {}", self.task);
+                }
+                self.confirmed_at = Some(now);
+                self.seen = None;
+            }
+            Ok(leader) => {
+                self.confirmed_at = None;
+                if self.seen.is_none_or(|(seen, _)| seen != leader) {
+                    self.seen = Some((leader, now));
+                }
+            }
+            Err(fault) => {
+                // What could not be seen may have changed: the watch begins anew.
+                self.seen = None;
+                warn!(task = self.task, %fault, "cannot ask who has the task {}: {fault}", self.task);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

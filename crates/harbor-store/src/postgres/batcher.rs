@@ -1,0 +1,355 @@
+//! Gathers what is under way into one statement for many, one round trip and one sync.
+//!
+//! Callers hand in jobs. A few tasks each take what waits, up to their bounds, run it as one statement and
+//! answer each job. A lone job is taken at once. Company gathers while [`EAGER_TASKS`] are at work: the others
+//! join in for a crowd, since few large statements cost less than many small ones, or when the eager ones
+//! take too long.
+//!
+//! A statement that fails for what it holds is halved until the guilty job stands alone, so that one never
+//! fails another. One that others were in the way of is done again. Where the database is away, or did
+//! not answer, every job gets a fault: what became of it is not known.
+
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use harbor_model::id::TenantId;
+use harbor_model::port::Fault;
+use harbor_model::port::observer::{CommitSeen, Observer};
+use harbor_model::time::{Clock, Timestamp};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::postgres::database::{Database, Link};
+use crate::postgres::partitions;
+use crate::postgres::trouble::Trouble;
+use crate::turns::{Room, Turns};
+
+/// How often a statement is done again that others were in the way of, or whose jobs had to wait for each
+/// other.
+const ROUNDS_MAX: u32 = 50;
+
+/// How long closing waits for what was handed in.
+const CLOSING_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// How many tasks take whatever waits.
+const EAGER_TASKS: usize = 2;
+
+/// How much must wait for another task to join in.
+const CROWD_ITEMS: usize = 64;
+
+/// After how long another joins in for less.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What a job weighs in its statement.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weight {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+/// How much one statement holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) items_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// What jobs of one kind come to.
+pub(crate) trait Batch: Send + Sync + 'static {
+    /// One thing to do, with its way back to the caller.
+    type Job: Send + Sync + 'static;
+    /// What comes of it.
+    type Answer: Send;
+
+    /// What a job weighs.
+    fn weight(&self, job: &Self::Job) -> Weight;
+
+    /// An instant whose week the job may need partitions of.
+    fn week(&self, job: &Self::Job) -> Timestamp;
+
+    /// Does all of them, or none: one statement. A job without an answer was not done and takes part in the next
+    /// round.
+    fn run(
+        &self,
+        link: &Link,
+        jobs: &[Self::Job],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, Trouble>> + Send;
+
+    /// Tells the caller.
+    fn answer(&self, job: Self::Job, outcome: Result<Self::Answer, Fault>);
+}
+
+/// What a batcher needs.
+pub(crate) struct Start {
+    pub(crate) doing: &'static str,
+    pub(crate) tasks: usize,
+    pub(crate) bounds: Bounds,
+    pub(crate) room: Room,
+    pub(crate) database: Database,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+/// The tasks, seen from the callers.
+pub(crate) struct Batcher<B: Batch> {
+    shared: Arc<Shared<B>>,
+    tasks: TaskTracker,
+}
+
+struct Shared<B: Batch> {
+    batch: B,
+    queue: Mutex<Queue<B::Job>>,
+    came: Notify,
+    start: Start,
+}
+
+struct Queue<J> {
+    waiting: Turns<J>,
+    /// What all that waits weighs.
+    items: usize,
+    /// How many tasks are at work.
+    busy: usize,
+    is_closed: bool,
+}
+
+/// What a task finds to do.
+enum Taken<J> {
+    Jobs(Vec<J>),
+    /// What waits is left to those that are at work.
+    Left,
+    Nothing,
+}
+
+impl<J> Queue<J> {
+    /// Notes what was added. Answers whether a task must look at it: those at work may not be enough.
+    fn add(&mut self, weight: usize) -> bool {
+        let was_empty = self.items == 0;
+        self.items += weight;
+        was_empty || self.busy < EAGER_TASKS || self.items >= CROWD_ITEMS
+    }
+}
+
+impl<B: Batch> Batcher<B> {
+    pub(crate) fn start(batch: B, start: Start) -> Self {
+        let queue = Queue { waiting: Turns::new(start.room), items: 0, busy: 0, is_closed: false };
+        let count = start.tasks;
+        let shared = Arc::new(Shared { batch, queue: Mutex::new(queue), came: Notify::new(), start });
+        let tasks = TaskTracker::new();
+        for _ in 0..count {
+            let shared = shared.clone();
+            tasks.spawn(async move { shared.work_off().await });
+        }
+        Self { shared, tasks }
+    }
+
+    /// Hands in jobs, however many wait.
+    pub(crate) fn push(&self, tenant: &TenantId, job: B::Job) {
+        let weight = self.shared.batch.weight(&job).items;
+        let mut queue = self.shared.queue();
+        if queue.is_closed {
+            drop(queue);
+            return self.shared.batch.answer(job, Err(Trouble::Closed.into_fault(self.shared.start.doing)));
+        }
+        queue.waiting.push(Some(tenant.clone()), weight, job);
+        let is_call = queue.add(weight);
+        drop(queue);
+        if is_call {
+            self.shared.came.notify_one();
+        }
+    }
+
+    /// Hands in jobs of one tenant, all or none: gives them back where it has too much waiting.
+    pub(crate) fn offer(&self, tenant: &TenantId, jobs: Vec<B::Job>) -> Result<(), Vec<B::Job>> {
+        let weighed: Vec<_> =
+            jobs.into_iter().map(|job| (self.shared.batch.weight(&job).items, job)).collect();
+        let mut queue = self.shared.queue();
+        if queue.is_closed {
+            drop(queue);
+            for (_, job) in weighed {
+                self.shared.batch.answer(job, Err(Trouble::Closed.into_fault(self.shared.start.doing)));
+            }
+            return Ok(());
+        }
+        let weight = weighed.iter().map(|(weight, _)| weight).sum();
+        let offered = queue.waiting.offer(tenant, weighed);
+        let is_call = offered.is_ok() && queue.add(weight);
+        drop(queue);
+        if is_call {
+            self.shared.came.notify_one();
+        }
+        offered.map_err(|jobs| jobs.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// Works off what was handed in and ends the tasks. What comes later is answered with a fault.
+    pub(crate) async fn close(&self) {
+        self.shared.queue().is_closed = true;
+        self.shared.came.notify_waiters();
+        // For the one task that was about to wait.
+        self.shared.came.notify_one();
+        self.tasks.close();
+        if timeout(CLOSING_TIME_MAX, self.tasks.wait()).await.is_err() {
+            let doing = self.shared.start.doing;
+            tracing::warn!(doing, "{doing}: the database is in trouble; what was handed in is given up");
+        }
+    }
+}
+
+impl<B: Batch> Drop for Batcher<B> {
+    fn drop(&mut self) {
+        self.shared.queue().is_closed = true;
+        self.shared.came.notify_waiters();
+        self.shared.came.notify_one();
+    }
+}
+
+impl<B: Batch> Shared<B> {
+    fn queue(&self) -> MutexGuard<'_, Queue<B::Job>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what waits and does it, until the queue is closed and empty.
+    async fn work_off(&self) {
+        let mut left_since = None;
+        loop {
+            // Registered before looking, so that nothing that comes in between is missed.
+            let mut came = pin!(self.came.notified());
+            came.as_mut().enable();
+            let is_patient = left_since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
+            match self.take(is_patient) {
+                Taken::Jobs(jobs) => {
+                    left_since = None;
+                    self.run_guarded(jobs).await;
+                }
+                Taken::Left => {
+                    let until = *left_since.get_or_insert_with(Instant::now) + PATIENCE;
+                    // Whichever comes first, it looks again.
+                    let _ = timeout_at(until, came).await;
+                }
+                Taken::Nothing if self.queue().is_closed => {
+                    self.came.notify_one();
+                    return;
+                }
+                Taken::Nothing => {
+                    left_since = None;
+                    came.await;
+                }
+            }
+        }
+    }
+
+    /// What fits into one statement.
+    fn take(&self, is_patient: bool) -> Taken<B::Job> {
+        let bounds = self.start.bounds;
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() {
+            return Taken::Nothing;
+        }
+        if is_patient && queue.busy >= EAGER_TASKS && queue.items < CROWD_ITEMS && !queue.is_closed {
+            return Taken::Left;
+        }
+        let mut jobs = Vec::new();
+        let mut filled = Weight::default();
+        while let Some(job) = queue.waiting.pop(|job| {
+            let weight = self.batch.weight(job);
+            let fits = filled.items + weight.items <= bounds.items_max
+                && filled.bytes + weight.bytes <= bounds.bytes_max;
+            if fits || filled.items == 0 {
+                filled = Weight { items: filled.items + weight.items, bytes: filled.bytes + weight.bytes };
+                return true;
+            }
+            false
+        }) {
+            jobs.push(job);
+        }
+        queue.items -= filled.items;
+        queue.busy += 1;
+        let is_call = !queue.waiting.is_empty();
+        drop(queue);
+        if is_call {
+            self.came.notify_one();
+        }
+        Taken::Jobs(jobs)
+    }
+
+    /// Does a batch. A bug in one must not end the task that all need; its jobs are dropped, and their
+    /// callers learn of a fault.
+    async fn run_guarded(&self, jobs: Vec<B::Job>) {
+        let mut doing = pin!(self.run_all(jobs));
+        let guarded = poll_fn(|context| {
+            catch_unwind(AssertUnwindSafe(|| doing.as_mut().poll(context))).unwrap_or(Poll::Ready(()))
+        });
+        guarded.await;
+        self.queue().busy -= 1;
+    }
+
+    /// Does a batch, in halves where it fails for what it holds.
+    async fn run_all(&self, jobs: Vec<B::Job>) {
+        let mut parts = vec![jobs];
+        while let Some(mut jobs) = parts.pop() {
+            if let Err(trouble) = self.run_rounds(&mut jobs).await {
+                if trouble.is_of_the_data() && jobs.len() > 1 {
+                    tracing::warn!(jobs = jobs.len(), %trouble, "{}: a batch is split: {trouble}", self.start.doing);
+                    let second = jobs.split_off(jobs.len() / 2);
+                    parts.extend([second, jobs]);
+                    continue;
+                }
+                let fault = trouble.into_fault(self.start.doing);
+                for job in jobs {
+                    self.batch.answer(job, Err(fault.clone()));
+                }
+            }
+        }
+    }
+
+    /// Does a batch until each job has its answer; answers those that have one. Those that are left had
+    /// none when the trouble came.
+    async fn run_rounds(&self, jobs: &mut Vec<B::Job>) -> Result<(), Trouble> {
+        let mut is_partitioned = false;
+        for _ in 0..ROUNDS_MAX {
+            let began = self.start.clock.elapsed();
+            let outcome = match self.start.database.write().await {
+                Ok(link) => self.batch.run(&link, jobs).await,
+                Err(trouble) => Err(trouble),
+            };
+            let took = self.start.clock.elapsed().saturating_sub(began);
+            let seen = CommitSeen { operations: jobs.len(), took, is_committed: outcome.is_ok() };
+            self.start.observer.committed(seen);
+            match outcome {
+                Ok(answers) => {
+                    assert_eq!(answers.len(), jobs.len(), "each job has its answer");
+                    for (job, answer) in std::mem::take(jobs).into_iter().zip(answers) {
+                        match answer {
+                            Some(answer) => self.batch.answer(job, Ok(answer)),
+                            None => jobs.push(job),
+                        }
+                    }
+                    if jobs.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Err(trouble) if trouble.is_conflict() => {}
+                Err(trouble) if trouble.is_missing_partition() && !is_partitioned => {
+                    is_partitioned = true;
+                    self.partition(jobs).await?;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Err(Trouble::Contended)
+    }
+
+    async fn partition(&self, jobs: &[B::Job]) -> Result<(), Trouble> {
+        let weeks: BTreeSet<_> = jobs.iter().map(|job| partitions::week_of(self.batch.week(job))).collect();
+        for week in weeks {
+            tracing::info!("partitions are made for {week}, which nobody had seen coming");
+            partitions::make(&self.start.database, week, week).await?;
+        }
+        Ok(())
+    }
+}

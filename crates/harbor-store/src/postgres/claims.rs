@@ -1,0 +1,42 @@
+//! Claims on idempotency keys that publishes made.
+
+use std::collections::HashMap;
+
+use harbor_model::port::intake::IdempotencyClaim;
+
+use crate::claims::{Held, Scope};
+use crate::postgres::database::Link;
+use crate::postgres::rows::{number, value, whole};
+use crate::postgres::trouble::Trouble;
+
+pub(crate) const FIND: &str = "SELECT asked.place, held.made_id, held.fan_out_count, held.fingerprint
+    FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS asked (tenant, key, place),
+    LATERAL (
+        SELECT made_id, fan_out_count, fingerprint FROM idempotency_keys AS k
+        WHERE k.tenant = asked.tenant AND k.scope = $3 AND k.key = asked.key OFFSET 0) AS held";
+
+/// Reads what stands against each of these claims, which were in the way a moment ago; none where it has
+/// gone.
+///
+/// It takes a statement of its own: what was in the way may have been committed after the statement began
+/// that met it, and is not seen by that one.
+pub(crate) async fn find_all(
+    link: &Link,
+    scope: Scope,
+    claims: &[(i64, &IdempotencyClaim)],
+) -> Result<Vec<Option<Held>>, Trouble> {
+    let tenants: Vec<i64> = claims.iter().map(|(tenant, _)| *tenant).collect();
+    let keys: Vec<&str> = claims.iter().map(|(_, claim)| claim.key.as_str()).collect();
+    let mut found = HashMap::new();
+    for row in link.query(FIND, &[&tenants, &keys, &scope.as_str()]).await? {
+        let place: usize = whole(&row, 0, "place")?;
+        let fingerprint: &[u8] = value(&row, 3)?;
+        let held = if fingerprint == claims[place - 1].1.fingerprint {
+            Held::Same { made: number(&row, 1)?, fan_out_count: whole(&row, 2, "fan-out")? }
+        } else {
+            Held::Other
+        };
+        found.insert(place - 1, held);
+    }
+    Ok((0..claims.len()).map(|place| found.remove(&place)).collect())
+}

@@ -1,0 +1,37 @@
+//! The directory port: snapshots out of memory, read anew where a newer version was observed.
+//!
+//! A change raises its tenant's version and tells it to all processes in the same transaction; `hints.rs`
+//! hears it. A process that cannot be sure to hear reads anew each time (see
+//! [`DirectoryCache::forget_all`](crate::directory::DirectoryCache::forget_all)).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use harbor_model::directory::TenantSnapshot;
+use harbor_model::id::TenantId;
+use harbor_model::port::Fault;
+use harbor_model::port::directory::Directory;
+
+use crate::postgres::PostgresStore;
+use crate::postgres::database::retried;
+use crate::postgres::registry::load_snapshot;
+
+/// Where changes of directories are told, as `<version> <tenant id>`.
+pub(crate) const CHANNEL: &str = "harborhook_directory";
+
+#[async_trait]
+impl Directory for PostgresStore {
+    async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<TenantSnapshot>>, Fault> {
+        let load = || {
+            retried("read the directory", async || {
+                let link = self.database.read().await?;
+                load_snapshot(&link, &self.keyring, &self.instance, id).await
+            })
+        };
+        self.directory.tenant(id, load).await
+    }
+
+    fn observe(&self, id: &TenantId, version: u64) {
+        self.directory.observe(id, version);
+    }
+}
