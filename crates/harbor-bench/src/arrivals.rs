@@ -1,6 +1,7 @@
 //! What the receiver knows about the deliveries that reached it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub(crate) struct Arrivals {
     seen: Vec<HashSet<u64>>,
     latency: Histogram,
     arrived: u64,
+    failed: u64,
     duplicates: u64,
     last_us: u64,
     unreadable: u64,
@@ -31,6 +33,10 @@ pub(crate) struct Signatures {
 pub(crate) struct Stats {
     /// Deliveries that arrived for the first time: one per event and endpoint.
     pub(crate) distinct: u64,
+    /// Attempts, whatever they were answered.
+    pub(crate) attempts: u64,
+    /// Attempts that were answered with a failure on purpose.
+    pub(crate) failed: u64,
     /// Deliveries that had arrived before.
     pub(crate) duplicates: u64,
     /// Requests that were no delivery of ours: no id, an unknown endpoint or another payload.
@@ -50,6 +56,7 @@ impl Arrivals {
             seen: vec![HashSet::new(); endpoints],
             latency: Histogram::new(),
             arrived: 0,
+            failed: 0,
             duplicates: 0,
             last_us: since_us,
             unreadable: 0,
@@ -62,22 +69,34 @@ impl Arrivals {
         *self = Self::new(self.seen.len(), since_us);
     }
 
-    /// Counts a delivery and returns its number, from 1; `None` for what is not counted.
+    /// Counts an attempt that is accepted and returns its number, from 1; `None` for what is not counted.
     pub(crate) fn record(&mut self, endpoint: usize, event: u64, due_us: u64, now_us: u64) -> Option<u64> {
-        let Some(seen) = self.seen.get_mut(endpoint) else {
-            self.unreadable += 1;
-            return None;
-        };
-        if due_us < self.since_us {
-            return None;
-        }
-        self.arrived += 1;
-        if seen.insert(event) {
+        let number = self.count(endpoint, due_us)?;
+        if self.seen[endpoint].insert(event) {
             self.latency.record(now_us.saturating_sub(due_us));
             self.last_us = self.last_us.max(now_us);
         } else {
             self.duplicates += 1;
         }
+        Some(number)
+    }
+
+    /// Counts an attempt that is answered with a failure and returns its number; `None` for what is not counted.
+    pub(crate) fn record_failed(&mut self, endpoint: usize, due_us: u64) -> Option<u64> {
+        let number = self.count(endpoint, due_us)?;
+        self.failed += 1;
+        Some(number)
+    }
+
+    fn count(&mut self, endpoint: usize, due_us: u64) -> Option<u64> {
+        if endpoint >= self.seen.len() {
+            self.unreadable += 1;
+            return None;
+        }
+        if due_us < self.since_us {
+            return None;
+        }
+        self.arrived += 1;
         Some(self.arrived)
     }
 
@@ -92,15 +111,18 @@ impl Arrivals {
         self.signatures.wrong += u64::from(!is_right);
     }
 
-    /// Counts the deliveries of these events that did not arrive, over all endpoints.
-    pub(crate) fn missing(&self, events: &[u64]) -> usize {
-        self.seen.iter().map(|seen| events.iter().filter(|event| !seen.contains(event)).count()).sum()
+    /// Counts the deliveries of these events that were not accepted, over some of the endpoints.
+    pub(crate) fn missing(&self, events: &[u64], endpoints: Range<usize>) -> usize {
+        let seen = self.seen.get(endpoints).unwrap_or_default();
+        seen.iter().map(|seen| events.iter().filter(|event| !seen.contains(event)).count()).sum()
     }
 
     /// Summarises.
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             distinct: self.seen.iter().map(|seen| seen.len() as u64).sum(),
+            attempts: self.arrived,
+            failed: self.failed,
             duplicates: self.duplicates,
             unreadable: self.unreadable,
             latency: self.latency.percentiles(),
@@ -128,14 +150,27 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_that_fails_is_no_arrival() {
+        let mut arrivals = Arrivals::new(1, 0);
+        assert_eq!(arrivals.record_failed(0, 100), Some(1));
+        assert_eq!(arrivals.record(0, 7, 100, 150), Some(2));
+        assert_eq!(arrivals.record_failed(0, 100), Some(3));
+
+        let stats = arrivals.stats();
+        assert_eq!((stats.distinct, stats.attempts, stats.failed, stats.duplicates), (1, 3, 2, 0));
+    }
+
+    #[test]
     fn what_never_came_is_missing_at_each_endpoint() {
         let mut arrivals = Arrivals::new(2, 0);
         arrivals.record(0, 1, 0, 0);
         arrivals.record(0, 2, 0, 0);
         arrivals.record(1, 1, 0, 0);
-        assert_eq!(arrivals.missing(&[1]), 0);
-        assert_eq!(arrivals.missing(&[1, 2]), 1);
-        assert_eq!(arrivals.missing(&[1, 2, 3]), 3);
+        assert_eq!(arrivals.missing(&[1], 0..2), 0);
+        assert_eq!(arrivals.missing(&[1, 2], 0..2), 1);
+        assert_eq!(arrivals.missing(&[1, 2, 3], 0..2), 3);
+        assert_eq!(arrivals.missing(&[1, 2, 3], 0..1), 1);
+        assert_eq!(arrivals.missing(&[1, 2, 3], 0..0), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -12,8 +12,8 @@ use crate::connection::Connection;
 
 /// Gets a text.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let (status, body) = exchange(address, request(address, Method::GET, path, None, Bytes::new())?).await?;
-    ensure!(status.is_success(), "GET {path} was answered {status}: {}", String::from_utf8_lossy(&body));
+    let request = request(address, Method::GET, path, None, Bytes::new())?;
+    let body = successful(exchange(address, request).await?, &format!("GET {path}"))?;
     String::from_utf8(body.into()).with_context(|| format!("the answer to GET {path} is not text"))
 }
 
@@ -30,9 +30,16 @@ pub(crate) async fn post_json(address: SocketAddr, path: &str, key: &str, body: 
 
 /// Posts bytes and returns those of the answer.
 pub(crate) async fn post(address: SocketAddr, path: &str, key: Option<&str>, body: Bytes) -> Result<Bytes> {
-    let (status, answer) = exchange(address, request(address, Method::POST, path, key, body)?).await?;
-    ensure!(status.is_success(), "POST {path} was answered {status}: {}", String::from_utf8_lossy(&answer));
-    Ok(answer)
+    let request = request(address, Method::POST, path, key, body)?;
+    successful(exchange(address, request).await?, &format!("POST {path}"))
+}
+
+/// Returns the body of an answer, if it is one of success.
+pub(crate) fn successful(answer: Response<Bytes>, what: &str) -> Result<Bytes> {
+    let status = answer.status();
+    let body = answer.into_body();
+    ensure!(status.is_success(), "{what} was answered {status}: {}", String::from_utf8_lossy(&body));
+    Ok(body)
 }
 
 /// Makes a request with a JSON body.
@@ -54,6 +61,6 @@ pub(crate) fn request(
     Ok(request.body(Full::new(body))?)
 }
 
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
     Connection::open(address).await?.send(request).await
 }

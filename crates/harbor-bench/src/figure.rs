@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::measurement::Measurement;
+use crate::findings::{Findings, Measured};
 use crate::settings::Target;
+#[cfg(test)]
+use crate::settings::Work;
 
 /// A number that a measurement comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +30,18 @@ pub enum Figure {
     ServerMemoryMib,
     /// From the start of an empty instance to its being ready.
     ReadySeconds,
+    /// The server's program.
+    ProgramMegabytes,
+    /// The 99th percentile of answers, beside a noisy neighbour or a backlog to without.
+    AckP99Ratio,
+    /// The 99th percentile of deliveries, beside a noisy neighbour or a backlog to without.
+    EndToEndP99Ratio,
+    /// The same in a closed loop.
+    ClosedEndToEndP99Ratio,
+    /// From the start after a crash beside a backlog to being ready.
+    RestartReadySeconds,
+    /// From the start after a crash beside a backlog to the first fresh delivery.
+    RestartDeliverySeconds,
 }
 
 /// How a figure compares with its target.
@@ -55,21 +69,66 @@ impl Figure {
             Self::EndToEndP99Ms => "end to end p99, ms",
             Self::ServerMemoryMib => "server memory, peak MiB",
             Self::ReadySeconds => "empty instance ready, s",
+            Self::ProgramMegabytes => "program, MB",
+            Self::AckP99Ratio => "ack p99, beside ÷ before",
+            Self::EndToEndP99Ratio => "end to end p99, beside ÷ before",
+            Self::ClosedEndToEndP99Ratio => "end to end p99 in a closed loop, beside ÷ before",
+            Self::RestartReadySeconds => "ready after kill -9, s",
+            Self::RestartDeliverySeconds => "fresh delivery after kill -9, s",
         }
     }
 
-    /// Returns its value in a measurement; `None` where it was not measured.
-    pub(crate) fn of(self, measured: &Measurement) -> Option<f64> {
+    /// Returns its value in what a run came to; `None` where it was not measured.
+    pub(crate) fn of(self, findings: &Findings) -> Option<f64> {
+        let last = findings.last();
+        match (self, &findings.measured) {
+            (Self::EventsPerSecond, _) => Some(last.events_per_second),
+            (Self::DeliveriesPerSecond, _) => Some(last.deliveries_per_second),
+            (Self::ServerCpuSecondsPer1000, _) => Some(last.server_cpu_seconds_per_1000),
+            (Self::AckP50Ms, _) => Some(last.ack.p50_ms),
+            (Self::AckP99Ms, _) => Some(last.ack.p99_ms),
+            (Self::EndToEndP50Ms, _) => Some(last.end_to_end.p50_ms),
+            (Self::EndToEndP99Ms, _) => Some(last.end_to_end.p99_ms),
+            (Self::ServerMemoryMib, _) => Some(last.server.memory_peak_mib),
+            (Self::ReadySeconds, _) => last.ready_seconds,
+            (Self::ProgramMegabytes, _) => Some(findings.program_megabytes),
+            (Self::AckP99Ratio, Measured::Noisy(noisy)) => Some(noisy.ack_p99_ratio()),
+            (Self::AckP99Ratio, Measured::Backlog(backlog)) => Some(backlog.ack_p99_ratio()),
+            (Self::EndToEndP99Ratio, Measured::Noisy(noisy)) => Some(noisy.end_to_end_p99_ratio()),
+            (Self::EndToEndP99Ratio, Measured::Backlog(backlog)) => Some(backlog.end_to_end_p99_ratio()),
+            (Self::ClosedEndToEndP99Ratio, Measured::Backlog(backlog)) => {
+                Some(backlog.closed_end_to_end_p99_ratio())
+            }
+            (Self::RestartReadySeconds, Measured::Backlog(backlog)) => Some(backlog.restart_ready_seconds),
+            (Self::RestartDeliverySeconds, Measured::Backlog(backlog)) => {
+                Some(backlog.restart_delivery_seconds)
+            }
+            (Self::AckP99Ratio | Self::EndToEndP99Ratio, Measured::Load(_))
+            | (
+                Self::ClosedEndToEndP99Ratio | Self::RestartReadySeconds | Self::RestartDeliverySeconds,
+                Measured::Load(_) | Measured::Noisy(_),
+            ) => None,
+        }
+    }
+
+    /// Whether it is measured where this is done.
+    #[cfg(test)]
+    pub(crate) fn is_of(self, work: &Work) -> bool {
         match self {
-            Self::EventsPerSecond => Some(measured.events_per_second),
-            Self::DeliveriesPerSecond => Some(measured.deliveries_per_second),
-            Self::ServerCpuSecondsPer1000 => Some(measured.server_cpu_seconds_per_1000),
-            Self::AckP50Ms => Some(measured.ack.p50_ms),
-            Self::AckP99Ms => Some(measured.ack.p99_ms),
-            Self::EndToEndP50Ms => Some(measured.end_to_end.p50_ms),
-            Self::EndToEndP99Ms => Some(measured.end_to_end.p99_ms),
-            Self::ServerMemoryMib => Some(measured.server.memory_peak_mib),
-            Self::ReadySeconds => measured.ready_seconds,
+            Self::AckP99Ratio | Self::EndToEndP99Ratio => !matches!(work, Work::Load(_)),
+            Self::ClosedEndToEndP99Ratio | Self::RestartReadySeconds | Self::RestartDeliverySeconds => {
+                matches!(work, Work::Backlog(_))
+            }
+            Self::EventsPerSecond
+            | Self::DeliveriesPerSecond
+            | Self::ServerCpuSecondsPer1000
+            | Self::AckP50Ms
+            | Self::AckP99Ms
+            | Self::EndToEndP50Ms
+            | Self::EndToEndP99Ms
+            | Self::ServerMemoryMib
+            | Self::ReadySeconds
+            | Self::ProgramMegabytes => true,
         }
     }
 
@@ -94,7 +153,13 @@ impl Figure {
             | Self::EndToEndP50Ms
             | Self::EndToEndP99Ms
             | Self::ServerMemoryMib
-            | Self::ReadySeconds => false,
+            | Self::ReadySeconds
+            | Self::ProgramMegabytes
+            | Self::AckP99Ratio
+            | Self::EndToEndP99Ratio
+            | Self::ClosedEndToEndP99Ratio
+            | Self::RestartReadySeconds
+            | Self::RestartDeliverySeconds => false,
         }
     }
 }

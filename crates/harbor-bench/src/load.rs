@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -22,6 +23,8 @@ use crate::{child, clock, control, event_key};
 
 /// How long a connection waits after a refusal or a failure, so that a server in trouble is not flooded.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+/// How long a refusal that does not say is heeded.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// How long after its end an open loop still sends what it could not send in time.
 const OPEN_LOOP_GRACE: Duration = Duration::from_secs(5);
 /// Up to when the load waits before its first request, so that every connection is ready.
@@ -32,8 +35,8 @@ const START_DELAY: Duration = Duration::from_millis(20);
 pub struct Plan {
     /// Where the API listens.
     pub api: SocketAddr,
-    /// The API key of the tenant.
-    pub api_key: String,
+    /// The API keys of the tenants, which publish in turn.
+    pub api_keys: Vec<String>,
     /// The type of all events.
     pub event_type: String,
     /// How many deliveries each event should beget.
@@ -46,8 +49,10 @@ pub struct Plan {
     pub connections: usize,
     /// How fast and how long.
     pub pace: Pace,
-    /// Where to write the keys of the events that were acknowledged.
-    pub acknowledged: PathBuf,
+    /// Whether what is answered 429 is sent again after the time that the answer asks for.
+    pub retries_refusals: bool,
+    /// Where to write the keys of the events that were acknowledged, a file for each tenant.
+    pub acknowledged: Vec<PathBuf>,
 }
 
 /// How fast a load publishes and when it ends.
@@ -63,6 +68,8 @@ pub enum Pace {
     Count {
         /// How many.
         events: u64,
+        /// When it ends though there are more.
+        within: Duration,
     },
     /// So many events a second, whether or not the server keeps up.
     Open {
@@ -90,6 +97,8 @@ pub struct Report {
     pub lateness: Percentiles,
     /// What was refused or failed, by status and code.
     pub errors: BTreeMap<String, u64>,
+    /// Events that were sent again after an answer 429, each time that they were.
+    pub sent_again: u64,
     /// Acknowledgements with another fan-out than planned.
     pub fan_out_wrong: u64,
     /// Requests that were due and never sent, because the server did not keep up.
@@ -107,48 +116,49 @@ pub async fn run() -> Result<()> {
 }
 
 async fn publish_all(plan: Plan) -> Result<Report> {
-    let plan = Arc::new(plan);
     let mut ready = Vec::new();
     for _ in 0..plan.connections {
         ready.push(Connection::open(plan.api).await?);
     }
 
     let start_us = clock::now_us() + micros(START_DELAY);
-    let schedule = Arc::new(schedule(&plan, start_us));
-    let body = Arc::new(body(&plan));
+    let (schedule, body) = (schedule(&plan, start_us), body(&plan, plan.batch));
+    let load = Arc::new(Load { plan, schedule: Arc::new(schedule), body, turn: AtomicUsize::new(0) });
     tokio::time::sleep(START_DELAY).await;
     let pacer = std::thread::spawn({
-        let (schedule, connections) = (Arc::clone(&schedule), plan.connections);
+        let (schedule, connections) = (Arc::clone(&load.schedule), load.plan.connections);
         move || schedule::pace(&schedule, connections)
     });
 
     let mut publishers = JoinSet::new();
     for connection in ready {
         let publisher = Publisher {
-            plan: Arc::clone(&plan),
-            schedule: Arc::clone(&schedule),
-            body: Arc::clone(&body),
-            tally: Tally::new(),
+            load: Arc::clone(&load),
+            connection: Some(connection),
+            tally: Tally::new(load.plan.api_keys.len()),
         };
-        publishers.spawn(publisher.run(connection));
+        publishers.spawn(publisher.run());
     }
-    let mut total = Tally::new();
+    let mut total = Tally::new(load.plan.api_keys.len());
     while let Some(tally) = publishers.join_next().await {
         total.merge(tally.context("a publisher panicked")?);
     }
     pacer.join().ok().context("the pacer panicked")?;
 
-    event_key::write_file(&plan.acknowledged, &total.acknowledged)?;
+    for (path, keys) in load.plan.acknowledged.iter().zip(&total.acknowledged) {
+        event_key::write_file(path, keys)?;
+    }
     Ok(Report {
         requests: total.requests,
-        events: total.acknowledged.len() as u64,
+        events: total.acknowledged.iter().map(|keys| keys.len() as u64).sum(),
         seconds: clock::seconds_between(start_us, total.last_us),
         start_us,
         ack: total.ack.percentiles(),
         lateness: total.lateness.percentiles(),
         errors: total.errors,
+        sent_again: total.sent_again,
         fan_out_wrong: total.fan_out_wrong,
-        unsent: schedule.unsent(),
+        unsent: load.schedule.unsent(),
         usage: Usage::of_process(std::process::id())?,
     })
 }
@@ -156,7 +166,9 @@ async fn publish_all(plan: Plan) -> Result<Report> {
 fn schedule(plan: &Plan, start_us: u64) -> Schedule {
     match plan.pace {
         Pace::Closed { duration } => Schedule::closed(start_us + micros(duration), u64::MAX),
-        Pace::Count { events } => Schedule::closed(u64::MAX, events.div_ceil(plan.batch)),
+        Pace::Count { events, within } => {
+            Schedule::closed(start_us + micros(within), events.div_ceil(plan.batch))
+        }
         Pace::Open { events_per_second, duration } => {
             let events = events_per_second * micros(duration) / 1_000_000;
             let timetable = Timetable {
@@ -170,10 +182,11 @@ fn schedule(plan: &Plan, start_us: u64) -> Schedule {
     }
 }
 
-fn body(plan: &Plan) -> Body {
+/// Makes the body of a request with so many events.
+fn body(plan: &Plan, events: u64) -> Body {
     match plan.batch {
         1 => Body::of_one(&plan.event_type, plan.payload_bytes),
-        events => Body::of_batch(&plan.event_type, plan.payload_bytes, events as usize),
+        _ => Body::of_batch(&plan.event_type, plan.payload_bytes, events as usize),
     }
 }
 
@@ -181,65 +194,116 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// What all connections share.
+struct Load {
+    plan: Plan,
+    schedule: Arc<Schedule>,
+    /// The body of a whole request.
+    body: Body,
+    /// Counts the requests, so that tenants take turns.
+    turn: AtomicUsize,
+}
+
 /// Publishes over one connection.
 struct Publisher {
-    plan: Arc<Plan>,
-    schedule: Arc<Schedule>,
-    body: Arc<Body>,
+    load: Arc<Load>,
+    connection: Option<Connection>,
     tally: Tally,
 }
 
-impl Publisher {
-    async fn run(mut self, connection: Connection) -> Tally {
-        let mut connection = Some(connection);
-        while let Some(due_us) = self.schedule.next().await {
-            if connection.is_none() {
-                connection = Connection::open(self.plan.api).await.ok();
-            }
-            let Some(open) = &mut connection else {
-                self.tally.count_error("no connection");
-                tokio::time::sleep(FAILURE_PAUSE).await;
-                continue;
-            };
+/// What of a request should be sent again, and when.
+struct Again {
+    events: u64,
+    wait: Duration,
+}
 
+impl Publisher {
+    async fn run(mut self) -> Tally {
+        let load = Arc::clone(&self.load);
+        while let Some(due_us) = load.schedule.next().await {
+            let tenant = load.turn.fetch_add(1, Ordering::Relaxed) % load.plan.api_keys.len();
             self.tally.lateness.record(clock::now_us().saturating_sub(due_us));
-            let answer = open.send(self.request(due_us)).await;
-            let now_us = clock::now_us();
-            self.tally.last_us = now_us;
-            match answer {
-                Ok((StatusCode::OK, body)) => {
-                    self.tally.ack.record(now_us.saturating_sub(due_us));
-                    self.tally.count_answer(&body, self.plan.fan_out);
+            let mut again = self.publish(tenant, due_us, load.body.stamped(due_us)).await;
+            while let Some(Again { events, wait }) = again {
+                tokio::time::sleep(wait).await;
+                if load.schedule.is_over() {
+                    break;
                 }
-                Ok((status, body)) => {
-                    self.tally.count_refusal(status.as_u16(), &body);
-                    tokio::time::sleep(FAILURE_PAUSE).await;
-                }
-                Err(_) => {
-                    self.tally.count_error("broken connection");
-                    connection = None;
-                    tokio::time::sleep(FAILURE_PAUSE).await;
-                }
+                self.tally.sent_again += events;
+                again = self.publish(tenant, due_us, body(&load.plan, events).stamped(due_us)).await;
             }
         }
         self.tally
     }
 
-    fn request(&self, due_us: u64) -> Request<Full<Bytes>> {
+    /// Sends a request and counts what comes of it. Returns what is to be sent again.
+    async fn publish(&mut self, tenant: usize, due_us: u64, body: Bytes) -> Option<Again> {
+        let load = Arc::clone(&self.load);
+        if self.connection.is_none() {
+            self.connection = Connection::open(load.plan.api).await.ok();
+        }
+        let Some(open) = &mut self.connection else {
+            self.tally.count_error("no connection");
+            tokio::time::sleep(FAILURE_PAUSE).await;
+            return None;
+        };
+
+        let answer = open.send(load.request(tenant, body)).await;
+        let now_us = clock::now_us();
+        self.tally.last_us = now_us;
+        match answer {
+            Ok(answer) if answer.status() == StatusCode::OK => {
+                self.tally.ack.record(now_us.saturating_sub(due_us));
+                let refused = self.tally.count_answer(answer.body(), tenant, load.plan.fan_out);
+                load.again(refused, &answer)
+            }
+            Ok(answer) => {
+                self.tally.count_refusal(answer.status().as_u16(), answer.body());
+                tokio::time::sleep(FAILURE_PAUSE).await;
+                let is_refused = answer.status() == StatusCode::TOO_MANY_REQUESTS;
+                load.again(if is_refused { load.plan.batch } else { 0 }, &answer)
+            }
+            Err(_) => {
+                self.tally.count_error("broken connection");
+                self.connection = None;
+                tokio::time::sleep(FAILURE_PAUSE).await;
+                None
+            }
+        }
+    }
+}
+
+impl Load {
+    fn request(&self, tenant: usize, body: Bytes) -> Request<Full<Bytes>> {
         let path = if self.plan.batch == 1 { "/v1/events:publish" } else { "/v1/events:batchPublish" };
-        let (api, key) = (self.plan.api, Some(self.plan.api_key.as_str()));
-        control::request(api, Method::POST, path, key, self.body.stamped(due_us))
+        let key = Some(self.plan.api_keys[tenant].as_str());
+        control::request(self.plan.api, Method::POST, path, key, body)
             .expect("the same request was accepted when the tenant was set up")
     }
+
+    /// Returns what of a request is sent again, of which so many events were answered 429.
+    fn again(&self, refused: u64, answer: &Response<Bytes>) -> Option<Again> {
+        let retries = self.plan.retries_refusals && refused > 0;
+        retries.then(|| Again { events: refused, wait: retry_after(answer) })
+    }
+}
+
+/// Returns how long an answer asks to wait; a batch, whose answer is 200, asks nothing.
+fn retry_after(answer: &Response<Bytes>) -> Duration {
+    let seconds =
+        answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map_or(RETRY_AFTER_DEFAULT, Duration::from_secs)
 }
 
 /// What one connection, or all of them, counted.
 struct Tally {
     requests: u64,
-    acknowledged: Vec<u64>,
+    /// The keys of the events of each tenant.
+    acknowledged: Vec<Vec<u64>>,
     ack: Histogram,
     lateness: Histogram,
     errors: BTreeMap<String, u64>,
+    sent_again: u64,
     fan_out_wrong: u64,
     last_us: u64,
 }
@@ -261,37 +325,49 @@ struct Problem {
     code: String,
 }
 
+impl Problem {
+    fn is_refusal(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS.as_u16()
+    }
+}
+
 impl Tally {
-    fn new() -> Self {
+    fn new(tenants: usize) -> Self {
         Self {
             requests: 0,
-            acknowledged: Vec::new(),
+            acknowledged: vec![Vec::new(); tenants],
             ack: Histogram::new(),
             lateness: Histogram::new(),
             errors: BTreeMap::new(),
+            sent_again: 0,
             fan_out_wrong: 0,
             last_us: 0,
         }
     }
 
-    fn count_answer(&mut self, body: &[u8], fan_out: u64) {
+    /// Counts an answer of success and returns how many of its events were nevertheless answered 429.
+    fn count_answer(&mut self, body: &[u8], tenant: usize, fan_out: u64) -> u64 {
         self.requests += 1;
         let Ok(mut answer) = serde_json::from_slice::<Answer<'_>>(body) else {
-            return self.count_error("unreadable answer");
+            self.count_error("unreadable answer");
+            return 0;
         };
-        let results = std::mem::take(&mut answer.results);
+        let mut results = std::mem::take(&mut answer.results);
         if results.is_empty() {
-            return self.count_result(&answer, fan_out);
+            results.push(answer);
         }
+        let mut refused = 0;
         for result in &results {
-            self.count_result(result, fan_out);
+            self.count_result(result, tenant, fan_out);
+            refused += u64::from(result.error.as_ref().is_some_and(Problem::is_refusal));
         }
+        refused
     }
 
-    fn count_result(&mut self, result: &Answer<'_>, fan_out: u64) {
+    fn count_result(&mut self, result: &Answer<'_>, tenant: usize, fan_out: u64) {
         match (result.event_id, &result.error) {
             (Some(id), None) => {
-                self.acknowledged.push(event_key::of(id.as_bytes()));
+                self.acknowledged[tenant].push(event_key::of(id.as_bytes()));
                 self.fan_out_wrong += u64::from(result.fanout_count != Some(fan_out));
             }
             (_, Some(problem)) => self.count_problem(problem),
@@ -314,51 +390,19 @@ impl Tally {
 
     fn merge(&mut self, other: Self) {
         self.requests += other.requests;
-        self.acknowledged.extend(other.acknowledged);
+        for (mine, theirs) in self.acknowledged.iter_mut().zip(other.acknowledged) {
+            mine.extend(theirs);
+        }
         self.ack.merge(&other.ack);
         self.lateness.merge(&other.lateness);
         for (error, count) in other.errors {
             *self.errors.entry(error).or_default() += count;
         }
+        self.sent_again += other.sent_again;
         self.fan_out_wrong += other.fan_out_wrong;
         self.last_us = self.last_us.max(other.last_us);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_what_was_acknowledged_and_why_the_rest_was_not() {
-        let mut tally = Tally::new();
-        tally.count_answer(br#"{"event_id":"evt_1","fanout_count":1,"duplicate":false}"#, 1);
-        tally.count_answer(br#"{"event_id":"evt_2","fanout_count":0,"duplicate":false}"#, 1);
-        tally.count_answer(
-            br#"{"results":[{"event_id":"evt_3","fanout_count":1},{"error":{"status":503,"code":"storage_away"}}]}"#,
-            1,
-        );
-        tally.count_answer(b"nonsense", 1);
-        tally.count_refusal(429, br#"{"status":429,"code":"quota"}"#);
-        tally.count_refusal(502, b"<html>");
-
-        assert_eq!(tally.acknowledged, [b"evt_1", b"evt_2", b"evt_3"].map(|id| event_key::of(id)));
-        assert_eq!(tally.fan_out_wrong, 1);
-        let errors: Vec<_> = tally.errors.iter().map(|(error, count)| (error.as_str(), *count)).collect();
-        assert_eq!(errors, [("429 quota", 1), ("502", 1), ("503 storage_away", 1), ("unreadable answer", 1)]);
-    }
-
-    #[test]
-    fn what_two_connections_counted_adds_up() {
-        let mut one = Tally::new();
-        one.count_answer(br#"{"event_id":"evt_1","fanout_count":1}"#, 1);
-        one.count_error("503");
-        let mut two = Tally::new();
-        two.count_answer(br#"{"event_id":"evt_2","fanout_count":1}"#, 1);
-        two.count_error("503");
-
-        one.merge(two);
-
-        assert_eq!((one.requests, one.acknowledged.len(), one.errors["503"]), (2, 2, 2));
-    }
-}
+mod tests;

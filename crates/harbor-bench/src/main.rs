@@ -1,128 +1,26 @@
-//! The command line of the benchmark program.
+//! The program: what each command runs.
 
+mod cli;
+
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use harbor_bench::bench::Bench;
 use harbor_bench::machine::Machine;
 use harbor_bench::report::{self, RunReport, TableReport};
-use harbor_bench::settings::{Settings, Workload};
-use harbor_bench::{duration, load, receiver, server};
+use harbor_bench::settings::{Backlog, Noisy, Row, Settings, Setup, Store, Transport, Work, Workload};
+use harbor_bench::{load, receiver, server};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures Harborhook: starts server, load and receiver on this machine and prints what they did.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    means: Means,
-}
+use crate::cli::{AllArgs, Changes, Cli, Command, Means};
 
-/// What every measurement uses.
-#[derive(Args)]
-struct Means {
-    /// The server's program, instead of building it
-    #[arg(long, global = true, value_name = "PATH")]
-    server: Option<PathBuf>,
-    /// Take the server's program that lies beside this one, without building it first
-    #[arg(long, global = true, conflicts_with = "server")]
-    no_build: bool,
-    /// A folder on the disk to be measured; each run makes its own folder in it and removes it [default: beside this
-    /// program]
-    #[arg(long, global = true, value_name = "FOLDER")]
-    scratch: Option<PathBuf>,
-    /// Another bench.toml than that of the repository
-    #[arg(long, global = true, value_name = "FILE")]
-    settings: Option<PathBuf>,
-    /// How long nothing may arrive before what is missing counts as lost; longer than the first retries wait
-    #[arg(long, global = true, default_value = "20s", value_parser = duration::parse)]
-    patience: Duration,
-    /// Print JSON
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Publish and deliver, each connection as fast as it is answered
-    E2e {
-        /// How many endpoints subscribe
-        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-        fan_out: u64,
-        #[command(flatten)]
-        load: LoadArgs,
-    },
-    /// Publish where nobody subscribes
-    Publish {
-        #[command(flatten)]
-        load: LoadArgs,
-    },
-    /// Publish and deliver at a fixed rate, timed from when each request was due
-    Rate {
-        /// Events a second
-        #[arg(long, default_value_t = 1_000, value_name = "N")]
-        rate: u64,
-        /// How many endpoints subscribe
-        #[arg(long, default_value_t = 1, value_name = "N")]
-        fan_out: u64,
-        #[command(flatten)]
-        load: LoadArgs,
-    },
-    /// Measure the rows of bench.toml and print them beside their targets, as Markdown
-    All(AllArgs),
-    /// Look at the machine only: its processors and how fast its disk syncs
-    Probe,
-    /// Publish as a plan on standard input says
-    #[command(hide = true)]
-    Load,
-    /// Receive as a plan on standard input says
-    #[command(hide = true)]
-    Receiver,
-}
-
-#[derive(Args)]
-struct LoadArgs {
-    /// How long is measured
-    #[arg(long, default_value = "60s", value_parser = duration::parse)]
-    duration: Duration,
-    /// How long the same load runs before
-    #[arg(long, default_value = "5s", value_parser = duration::parse)]
-    warmup: Duration,
-    /// Over how many connections
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    connections: usize,
-    /// The size of each payload
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    payload_bytes: usize,
-    /// How many events one request publishes
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    batch: u64,
-    /// How many events nobody subscribes to are published before, so that tables are not empty
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    preload: u64,
-}
-
-#[derive(Args)]
-struct AllArgs {
-    /// How often each row is measured
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
-    runs: u8,
-    /// Only the rows with this in their name
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    only: String,
-    /// How long is measured, instead of what the rows say
-    #[arg(long, value_parser = duration::parse)]
-    duration: Option<Duration>,
-    /// How many events are published before, instead of what the rows say
-    #[arg(long, value_name = "N")]
-    preload: Option<u64>,
-}
+/// What starts a PostgreSQL server, runs a command beside it and stops it again.
+const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services");
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -162,9 +60,57 @@ async fn interruption() -> Result<&'static str> {
 async fn dispatch(cli: Cli) -> Result<bool> {
     let means = cli.means;
     match cli.command {
-        Command::E2e { fan_out, load } => measure_one(means, load.workload(fan_out, None)).await,
-        Command::Publish { load } => measure_one(means, load.workload(0, None)).await,
-        Command::Rate { rate, fan_out, load } => measure_one(means, load.workload(fan_out, Some(rate))).await,
+        Command::E2e { fan_out, load } => measure_load(means, load.workload(fan_out, None)).await,
+        Command::Publish { load } => measure_load(means, load.workload(0, None)).await,
+        Command::Rate { rate, fan_out, load } => {
+            measure_load(means, load.workload(fan_out, Some(rate))).await
+        }
+        Command::Noisy { events, noise_rate, changes } => {
+            measure_named(means, "noisy", &changes, |work| {
+                let Work::Noisy(noisy) = work else { bail!("the row is not one of a noisy neighbour") };
+                let Noisy { events: row_events, rate, .. } = noisy;
+                *row_events = events.unwrap_or(*row_events);
+                *rate = noise_rate.or(*rate);
+                Ok(())
+            })
+            .await
+        }
+        Command::Backlog { deliveries, hold, changes } => {
+            measure_named(means, "backlog", &changes, |work| {
+                let Work::Backlog(backlog) = work else { bail!("the row is not one of a backlog") };
+                let Backlog { deliveries: row_deliveries, hold: row_hold, .. } = backlog;
+                *row_deliveries = deliveries.unwrap_or(*row_deliveries);
+                *row_hold = hold.unwrap_or(*row_hold);
+                Ok(())
+            })
+            .await
+        }
+        Command::Tenants { tenants, fan_out, changes } => {
+            measure_named(means, "tenants", &changes, |work| {
+                let workload = work.workload_mut();
+                workload.tenants = tenants.unwrap_or(workload.tenants);
+                workload.fan_out = fan_out.unwrap_or(workload.fan_out);
+                Ok(())
+            })
+            .await
+        }
+        Command::Storm { fail_rate, changes } => {
+            measure_named(means, "storm", &changes, |work| {
+                let workload = work.workload_mut();
+                workload.fail_rate = fail_rate.unwrap_or(workload.fail_rate);
+                Ok(())
+            })
+            .await
+        }
+        Command::Tls { http2, changes } => {
+            measure_named(means, "tls", &changes, |work| {
+                if http2 {
+                    work.workload_mut().transport = Transport::HttpsH2;
+                }
+                Ok(())
+            })
+            .await
+        }
         Command::All(args) => measure_all(means, args).await,
         Command::Probe => probe(&means),
         Command::Load => load::run().await.map(|()| true),
@@ -172,34 +118,87 @@ async fn dispatch(cli: Cli) -> Result<bool> {
     }
 }
 
-async fn measure_one(means: Means, workload: Workload) -> Result<bool> {
-    workload.validate()?;
-    let bench = means.bench()?;
+/// Measures a workload that is on the command line as a whole.
+async fn measure_load(means: Means, workload: Workload) -> Result<bool> {
+    let row = Row {
+        name: String::new(),
+        command: None,
+        setup: Setup::default(),
+        endpoint: toml::Table::new(),
+        work: Work::Load(workload),
+        targets: BTreeMap::new(),
+    };
+    measure_one(&means, Settings::load(means.settings.as_deref())?, row).await
+}
+
+/// Measures the row of bench.toml that bears a command, with changes.
+async fn measure_named(
+    means: Means,
+    command: &str,
+    changes: &Changes,
+    change: impl FnOnce(&mut Work) -> Result<()>,
+) -> Result<bool> {
+    let settings = Settings::load(means.settings.as_deref())?;
+    let row = settings.rows.iter().find(|row| row.command.as_deref() == Some(command));
+    let mut row = row.with_context(|| format!("no row has the command {command:?}"))?.clone();
+    changes.apply(row.work.workload_mut());
+    change(&mut row.work)?;
+    measure_one(&means, settings, row).await
+}
+
+async fn measure_one(means: &Means, settings: Settings, mut row: Row) -> Result<bool> {
+    row.setup = Setup {
+        // Only PostgreSQL can be shared by two processes.
+        store: means.store.unwrap_or(if means.split { Store::Postgres } else { Store::Sqlite }),
+        is_split: means.split,
+        sync_delay: means.sync_delay,
+    };
+    row.validate()?;
+    if row.setup.store == Store::Postgres {
+        means.become_with_services()?;
+    }
+    let bench = means.bench(settings)?;
     let machine = Machine::probe(&bench.scratch)?;
-    let measured = bench.run(&workload).await?;
-    let faults = measured.check.faults();
-    let report = RunReport { machine, workload, measured, faults };
+    let findings = bench.run(&row).await?;
+    let faults = findings.faults();
+    let report = RunReport { machine, setup: row.setup, work: row.work, findings, faults };
 
     let mut out = std::io::stdout().lock();
     if means.json {
         report::write_json(&mut out, &report)?;
     } else {
-        report::write_run(&mut out, &report)?;
+        report::terminal::write_run(&mut out, &report)?;
     }
     Ok(report.faults.is_empty())
 }
 
 async fn measure_all(means: Means, args: AllArgs) -> Result<bool> {
-    let mut bench = means.bench()?;
-    let mut rows = std::mem::take(&mut bench.settings.rows);
+    ensure!(!means.split && means.sync_delay.is_none(), "the rows say what is split and what is delayed");
+    let mut settings = Settings::load(means.settings.as_deref())?;
+    let mut rows = std::mem::take(&mut settings.rows);
     rows.retain(|row| row.name.contains(&args.only));
-    ensure!(!rows.is_empty(), "no row has {:?} in its name", args.only);
+    rows.retain(|row| means.store.is_none_or(|store| row.setup.store == store));
+    let needs_services = rows.iter().any(|row| row.setup.store == Store::Postgres);
+    if needs_services {
+        means.become_with_services()?;
+    }
+    if needs_services && means.database_url.is_none() {
+        report::note("skipped: no PostgreSQL; only the embedded rows are measured");
+        rows.retain(|row| row.setup.store == Store::Sqlite);
+    }
+    ensure!(!rows.is_empty(), "no row has {:?} in its name and this store", args.only);
 
+    let bench = means.bench(settings)?;
     let machine = Machine::probe(&bench.scratch)?;
     let mut report = TableReport { machine, rows: Vec::new() };
     for mut row in rows {
-        row.workload.duration = args.duration.unwrap_or(row.workload.duration);
-        row.workload.preload = args.preload.unwrap_or(row.workload.preload);
+        args.changes.apply(row.work.workload_mut());
+        if let Work::Backlog(backlog) = &mut row.work
+            && backlog.deliveries > args.backlog_max
+        {
+            backlog.deliveries = args.backlog_max;
+            report::note(&format!("{}: with {} deliveries here", row.name, args.backlog_max));
+        }
         report.rows.push(bench.run_row(&row, args.runs).await);
     }
 
@@ -207,7 +206,7 @@ async fn measure_all(means: Means, args: AllArgs) -> Result<bool> {
     if means.json {
         report::write_json(&mut out, &report)?;
     } else {
-        report::write_table(&mut out, &report)?;
+        report::table::write_table(&mut out, &report)?;
     }
     Ok(report.rows.iter().all(|row| row.faults.is_empty()))
 }
@@ -224,16 +223,8 @@ fn probe(means: &Means) -> Result<bool> {
     Ok(true)
 }
 
-impl LoadArgs {
-    fn workload(self, fan_out: u64, rate: Option<u64>) -> Workload {
-        let Self { duration, warmup, connections, payload_bytes, batch, preload } = self;
-        Workload { fan_out, batch, connections, rate, payload_bytes, preload, warmup, duration }
-    }
-}
-
 impl Means {
-    fn bench(&self) -> Result<Bench> {
-        let settings = Settings::load(self.settings.as_deref())?;
+    fn bench(&self, settings: Settings) -> Result<Bench> {
         let server = match &self.server {
             Some(path) => path.clone(),
             None if self.no_build => server::beside_this_program()?,
@@ -243,7 +234,25 @@ impl Means {
             report::note("This program was built without --release: its figures say nothing about speed.");
         }
         let (program, scratch) = (std::env::current_exe()?, self.scratch()?);
-        Ok(Bench { server, program, scratch, patience: self.patience, settings })
+        let (database_url, patience) = (self.database_url.clone(), self.patience);
+        Ok(Bench { server, program, scratch, database_url, patience, settings })
+    }
+
+    /// Runs this program again beside a PostgreSQL server of its own, in place of this process; returns where there
+    /// is a server already, or where none could be had.
+    fn become_with_services(&self) -> Result<()> {
+        if self.database_url.is_some() || self.with_services {
+            return Ok(());
+        }
+        ensure!(
+            Path::new(SERVICES).exists(),
+            "without {SERVICES}, --database-url must name a PostgreSQL server"
+        );
+        let mut command = std::process::Command::new(SERVICES);
+        command.arg("run").arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+        // In place of this process, so that nobody stands between a signal and those it is for.
+        let error = command.arg("--with-services").exec();
+        Err(error).with_context(|| format!("cannot start {SERVICES}"))
     }
 
     /// Not the system's folder for temporary files: that often lies in memory, where nothing is synced.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::histogram::Percentiles;
+use crate::usage::{MemoryMeasure, Usage};
 
 /// The figures of one run. A "delivery" is a distinct one: the first arrival of an event at an endpoint.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -23,6 +24,12 @@ pub struct Measurement {
     pub deliveries: u64,
     /// Deliveries over the time from the first request to the last arrival, so that a backlog counts.
     pub deliveries_per_second: f64,
+    /// Attempts that reached the receiver, whatever it answered.
+    pub attempts: u64,
+    /// Attempts over the time from the first request to the last arrival.
+    pub attempts_per_second: f64,
+    /// Deliveries that the server recorded as dead.
+    pub dead: u64,
     /// From the last answer to the last arrival.
     pub drain_seconds: f64,
     /// From when a request was due (open loop) or sent (closed loop) to its answer.
@@ -33,8 +40,14 @@ pub struct Measurement {
     pub lateness: Percentiles,
     /// Processor seconds of the server for 1,000 deliveries, or 1,000 events where nothing is delivered.
     pub server_cpu_seconds_per_1000: f64,
-    /// What the server used.
+    /// The same of PostgreSQL; `None` where there is none or it cannot be seen.
+    pub database_cpu_seconds_per_1000: Option<f64>,
+    /// What the server used, all its processes together.
     pub server: ProcessUse,
+    /// What each of its processes used.
+    pub parts: Vec<PartUse>,
+    /// What PostgreSQL used, all its processes together; `None` where there is none or it cannot be seen.
+    pub database: Option<DatabaseUse>,
     /// What the load used: near one core, it was the bottleneck.
     pub load: ProcessUse,
     /// What the receiver used: near one core, it was the bottleneck.
@@ -54,16 +67,64 @@ pub struct ProcessUse {
     pub memory_peak_mib: f64,
 }
 
+/// What one of the server's processes used.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PartUse {
+    /// What it does.
+    pub name: &'static str,
+    /// What it used.
+    pub used: ProcessUse,
+}
+
+/// What PostgreSQL used during a run: its first process and all its children.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct DatabaseUse {
+    /// Processor time.
+    pub cpu_seconds: f64,
+    /// Processor time over the length of the run.
+    pub cores: f64,
+    /// What they held at the end.
+    pub memory_mib: f64,
+    /// How that was counted.
+    pub memory_measure: MemoryMeasure,
+}
+
+impl ProcessUse {
+    /// Returns what a process used between two readings that lie so many seconds apart.
+    pub(crate) fn between(before: Usage, after: Usage, seconds: f64) -> Self {
+        let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
+        Self {
+            cpu_seconds,
+            cores: ratio(cpu_seconds, seconds),
+            memory_peak_mib: after.resident_peak_bytes as f64 / (1024.0 * 1024.0),
+        }
+    }
+
+    /// Adds up what several processes used.
+    pub(crate) fn sum(parts: impl Iterator<Item = Self>) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            cpu_seconds: sum.cpu_seconds + part.cpu_seconds,
+            cores: sum.cores + part.cores,
+            memory_peak_mib: sum.memory_peak_mib + part.memory_peak_mib,
+        })
+    }
+}
+
+/// Divides; nothing over nothing is zero.
+pub(crate) fn ratio(dividend: f64, divisor: f64) -> f64 {
+    if divisor > 0.0 { dividend / divisor } else { 0.0 }
+}
+
 /// Whether what was acknowledged arrived, and nothing else.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Check {
     /// Deliveries owed: acknowledged events times fan-out.
     pub deliveries_owed: u64,
-    /// Deliveries owed that never arrived.
+    /// Deliveries owed that never arrived, without those that died where attempts fail on purpose.
     pub missing: u64,
     /// Deliveries that arrived though no acknowledgement of their event did.
     pub unacknowledged: u64,
-    /// Deliveries that the server recorded as delivered.
+    /// Deliveries that the server recorded as delivered, or as dead where attempts fail on purpose.
     pub recorded: u64,
     /// Arrivals after the first, which at-least-once delivery allows.
     pub duplicates: u64,

@@ -64,6 +64,12 @@ impl Schedule {
         }
     }
 
+    /// Returns whether nothing is sent any more, not even again.
+    pub(crate) fn is_over(&self) -> bool {
+        let (Self::Closed { ends_us, .. } | Self::Open { gives_up_us: ends_us, .. }) = self;
+        clock::now_us() >= *ends_us
+    }
+
     /// Returns how many requests were due and never sent.
     pub(crate) fn unsent(&self) -> u64 {
         match self {

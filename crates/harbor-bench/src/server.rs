@@ -1,4 +1,4 @@
-//! The server under measurement, a process of its own on an empty directory.
+//! The server under measurement: a process of its own, or two, on an empty directory or database.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,21 +12,49 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 
 use crate::process::Process;
+use crate::slow_disk::SlowDisk;
 use crate::{clock, control};
 
-/// The operator key of every run; the server listens on the loopback address, for minutes, on an empty directory.
+/// The operator key of every run; the server listens on the loopback address, for minutes, with nothing to protect.
 const OPERATOR_KEY: &str = "hhk_benchmark0123456789abcdef0123456789abcdef";
+/// The master key of every run, so that two processes have the same.
+const MASTER_KEY: &str = "6861726265722d62656e63682d6d61737465722d6b65792d3030303030303031";
 /// How long the server may take to be ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(2);
 /// How much of the end of its log is shown when the server fails.
 const LOG_TAIL_BYTES: u64 = 4_000;
 
+/// What a server is started with, and started again with.
+pub(crate) struct Launch<'a> {
+    /// Its program.
+    pub(crate) program: &'a Path,
+    /// Its configuration file as it stands.
+    pub(crate) settings: toml::Table,
+    /// Where it keeps its files.
+    pub(crate) folder: &'a Path,
+    /// Its PostgreSQL database; without one it keeps everything in the folder.
+    pub(crate) database_url: Option<String>,
+    /// PostgreSQL's first process, to be counted.
+    pub(crate) postmaster: Option<u32>,
+    /// Whether API and worker are processes of their own.
+    pub(crate) is_split: bool,
+    /// What makes its syncs slow.
+    pub(crate) slow_disk: Option<SlowDisk>,
+}
+
 /// A server that is ready.
 pub(crate) struct Server {
+    parts: Vec<Part>,
+    site: Site,
+}
+
+/// One of a server's processes.
+struct Part {
+    name: &'static str,
     process: Process,
     log: PathBuf,
-    site: Site,
+    ops: SocketAddr,
 }
 
 /// Where a server is reached, and what it let the measurement know.
@@ -34,15 +62,29 @@ pub(crate) struct Server {
 pub struct Site {
     /// Where its API listens.
     pub api: SocketAddr,
-    /// Where its metrics are.
-    pub ops: SocketAddr,
+    /// Where the metrics of each of its processes are.
+    pub ops: Vec<SocketAddr>,
     /// Its operator's key.
     pub operator_key: String,
-    /// The id of its process.
-    pub process_id: u32,
+    /// Its processes.
+    pub processes: Vec<SiteProcess>,
+    /// PostgreSQL's first process, if it is to be counted.
+    pub postmaster: Option<u32>,
     /// From its start to its being ready; `None` if it was running before.
     pub ready_seconds: Option<f64>,
 }
+
+/// One of the processes of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteProcess {
+    /// What it does.
+    pub name: &'static str,
+    /// Its id.
+    pub id: u32,
+}
+
+/// The name of a process that does everything.
+const WHOLE: &str = "server";
 
 /// Builds the server's program as this one was built and returns where it lies: beside this one.
 pub fn build() -> Result<PathBuf> {
@@ -70,41 +112,35 @@ fn cargo() -> OsString {
 }
 
 impl Server {
-    /// Starts the server in a folder and waits until it is ready.
-    pub(crate) async fn start(program: &Path, settings: &toml::Table, folder: &Path) -> Result<Self> {
-        let config = folder.join("harborhook.toml");
-        std::fs::write(&config, toml::to_string(settings)?)?;
-        let (api, ops) = free_addresses()?;
-        let log = folder.join("server.log");
-        let log_file = File::create(&log)?;
-
-        let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .args(["--listen", &api.to_string(), "--ops-listen", &ops.to_string()])
-            // The settings of the run are all in sight: nothing comes from the caller's environment.
-            .env_clear()
-            .env("HARBORHOOK_OPERATOR_KEY", OPERATOR_KEY)
-            .stdin(Stdio::null())
-            .stdout(log_file.try_clone()?)
-            .stderr(log_file);
-        let start_us = clock::now_us();
-        let process = Process::start(command)?;
-        let site = Site {
-            api,
-            ops,
-            operator_key: OPERATOR_KEY.to_owned(),
-            process_id: process.id(),
-            ready_seconds: None,
+    /// Starts the server and waits until all of it is ready.
+    pub(crate) async fn start(launch: &Launch<'_>) -> Result<Self> {
+        std::fs::write(launch.config(), toml::to_string(&launch.settings)?)?;
+        let roles: &[(&'static str, Option<&str>)] = if launch.is_split {
+            &[("api", Some("api")), ("worker", Some("worker,scheduler"))]
+        } else {
+            &[(WHOLE, None)]
         };
-        let mut server = Self { process, log, site };
-        server.until_ready(start_us).await?;
-        server.site.ready_seconds = Some(clock::seconds_between(start_us, clock::now_us()));
-        Ok(server)
+
+        let start_us = clock::now_us();
+        let (mut parts, mut api) = (Vec::new(), None);
+        for (name, roles) in roles {
+            let (listen, part) = launch.start(name, *roles)?;
+            // The first of them has the API.
+            api.get_or_insert(listen);
+            parts.push(part);
+        }
+        for part in &mut parts {
+            part.until_ready(start_us).await?;
+        }
+        let site = Site {
+            api: api.expect("a server has at least one process"),
+            ops: parts.iter().map(|part| part.ops).collect(),
+            operator_key: OPERATOR_KEY.to_owned(),
+            processes: parts.iter().map(Part::seen).collect(),
+            postmaster: launch.postmaster,
+            ready_seconds: Some(clock::seconds_between(start_us, clock::now_us())),
+        };
+        Ok(Self { parts, site })
     }
 
     /// Returns where it is reached.
@@ -114,29 +150,89 @@ impl Server {
 
     /// Returns the end of what it logged.
     pub(crate) fn log_tail(&self) -> String {
-        tail(&self.log).unwrap_or_else(|error| format!("its log cannot be read: {error}"))
+        self.parts.iter().map(Part::log_tail).collect::<Vec<_>>().join("\n")
     }
 
     /// Asks it to end and waits; fails if it did not end well.
     pub(crate) async fn stop(self) -> Result<()> {
-        match self.process.stop().await? {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("the server ended with {status}"),
-            None => bail!("the server did not end when it was asked to"),
+        for Part { name, process, .. } in self.parts {
+            match process.stop().await? {
+                Some(status) if status.success() => {}
+                Some(status) => bail!("the {name} ended with {status}"),
+                None => bail!("the {name} did not end when it was asked to"),
+            }
         }
+        Ok(())
+    }
+
+    /// Ends it without a warning, as a crash does, and starts it again on what it left behind.
+    pub(crate) async fn crash_and_start(&mut self, launch: &Launch<'_>) -> Result<()> {
+        // A process that is dropped is killed and waited for.
+        self.parts.clear();
+        *self = Self::start(launch).await?;
+        Ok(())
+    }
+}
+
+impl Launch<'_> {
+    fn config(&self) -> PathBuf {
+        self.folder.join("harborhook.toml")
+    }
+
+    /// Starts a process with some of the roles and returns where it listens.
+    fn start(&self, name: &'static str, roles: Option<&str>) -> Result<(SocketAddr, Part)> {
+        let (listen, ops) = free_addresses()?;
+        let log = self.folder.join(format!("{name}.log"));
+        // A server that is started again goes on with its log.
+        let log_file = File::options().create(true).append(true).open(&log)?;
+
+        let mut command = Command::new(self.program);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .arg("--data-dir")
+            .arg(self.folder.join(format!("{name}-data")))
+            .args(["--listen", &listen.to_string(), "--ops-listen", &ops.to_string()])
+            // The settings of the run are all in sight: nothing comes from the caller's environment.
+            .env_clear()
+            .env("HARBORHOOK_OPERATOR_KEY", OPERATOR_KEY)
+            .env("HARBORHOOK_MASTER_KEY", MASTER_KEY)
+            .stdin(Stdio::null())
+            .stdout(log_file.try_clone()?)
+            .stderr(log_file);
+        if let Some(url) = &self.database_url {
+            command.args(["--database-url", url]);
+        }
+        if let Some(roles) = roles {
+            command.args(["--roles", roles]);
+        }
+        if let Some(slow_disk) = &self.slow_disk {
+            command.envs(slow_disk.environment());
+        }
+        Ok((listen, Part { name, process: Process::start(command)?, log, ops }))
+    }
+}
+
+impl Part {
+    fn seen(&self) -> SiteProcess {
+        SiteProcess { name: self.name, id: self.process.id() }
+    }
+
+    fn log_tail(&self) -> String {
+        tail(&self.log).unwrap_or_else(|error| format!("its log cannot be read: {error}"))
     }
 
     async fn until_ready(&mut self, start_us: u64) -> Result<()> {
-        while !control::is_ok(self.site.api, "/readyz").await {
+        let name = self.name;
+        while !control::is_ok(self.ops, "/readyz").await {
             if let Some(status) = self.process.find_end()? {
-                bail!(
-                    "the server ended with {status} instead of starting; its log ends:\n{}",
-                    self.log_tail()
-                );
+                let log = self.log_tail();
+                bail!("the {name} ended with {status} instead of starting; its log ends:\n{log}");
             }
             let waited = clock::seconds_between(start_us, clock::now_us());
             if waited > READY_TIMEOUT.as_secs_f64() {
-                bail!("the server is not ready after {waited:.0} s; its log ends:\n{}", self.log_tail());
+                bail!("the {name} is not ready after {waited:.0} s; its log ends:\n{}", self.log_tail());
             }
             tokio::time::sleep(READY_POLL).await;
         }
@@ -167,9 +263,16 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_does_not_start_shows_its_log() {
         let folder = tempfile::tempdir().unwrap();
-        let error =
-            Server::start(Path::new("/bin/ls"), &toml::Table::new(), folder.path()).await.err().unwrap();
-        let error = error.to_string();
+        let launch = Launch {
+            program: Path::new("/bin/ls"),
+            settings: toml::Table::new(),
+            folder: folder.path(),
+            database_url: None,
+            postmaster: None,
+            is_split: false,
+            slow_disk: None,
+        };
+        let error = Server::start(&launch).await.err().unwrap().to_string();
         assert!(error.contains("instead of starting"), "{error}");
         assert!(error.contains("--config"), "ls complains about the option: {error}");
     }

@@ -1,8 +1,7 @@
 //! What the server has to know before a load: a tenant, its API key, its endpoints.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::control;
@@ -16,34 +15,48 @@ pub(crate) const EVENT_TYPE_UNROUTED: &str = "bench.unrouted";
 /// The secret of all endpoints; it protects nothing.
 pub(crate) const SECRET: &str = "whsec_aGFyYm9yaG9vay1iZW5jaG1hcmstc2VjcmV0LTAwMDE=";
 
-const TENANT: &str = "bench";
+/// A tenant that was set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenant {
+    pub(crate) id: String,
+    /// The key of its admin.
+    pub(crate) api_key: String,
+    pub(crate) endpoint_ids: Vec<String>,
+}
 
-/// Creates a tenant with so many endpoints at the receiver and returns the key of its admin.
+/// Creates a tenant with an endpoint at each of these URLs.
 pub(crate) async fn set(
     site: &Site,
     settings: &Settings,
-    receiver: SocketAddr,
-    endpoints: u64,
-) -> Result<String> {
+    tenant_id: &str,
+    urls: &[String],
+) -> Result<Tenant> {
     let operator = site.operator_key.as_str();
-    let tenant = merged(json!({"id": TENANT, "name": "Benchmark"}), &settings.tenant)?;
+    let tenant = merged(json!({"id": tenant_id, "name": "Benchmark"}), &settings.tenant)?;
     control::post_json(site.api, "/v1/tenants", operator, &tenant).await?;
 
-    let path = format!("/v1/tenants/{TENANT}/api-keys");
+    let path = format!("/v1/tenants/{tenant_id}/api-keys");
     let key = json!({"name": "bench", "role": "admin"});
     let answer = control::post_json(site.api, &path, operator, &key).await?;
-    let key = answer["key"].as_str().context("the new API key is not in the answer")?;
+    let api_key = answer["key"].as_str().context("the new API key is not in the answer")?.to_owned();
 
-    let path = format!("/v1/tenants/{TENANT}/endpoints");
-    for number in 0..endpoints {
-        let endpoint = json!({
-            "url": format!("http://{receiver}/endpoint/{number}"),
-            "secret": SECRET,
-            "event_types": [EVENT_TYPE],
-        });
-        control::post_json(site.api, &path, key, &merged(endpoint, &settings.endpoint)?).await?;
+    let path = format!("/v1/tenants/{tenant_id}/endpoints");
+    let mut endpoint_ids = Vec::new();
+    for url in urls {
+        let endpoint = json!({"url": url, "secret": SECRET, "event_types": [EVENT_TYPE]});
+        let endpoint = merged(endpoint, &settings.endpoint)?;
+        let answer = control::post_json(site.api, &path, &api_key, &endpoint).await?;
+        let id = answer["id"].as_str().context("the new endpoint's id is not in the answer")?;
+        endpoint_ids.push(id.to_owned());
     }
-    Ok(key.to_owned())
+    Ok(Tenant { id: tenant_id.to_owned(), api_key, endpoint_ids })
+}
+
+/// Pauses an endpoint: new deliveries wait.
+pub(crate) async fn pause(site: &Site, tenant: &Tenant, endpoint_id: &str) -> Result<()> {
+    let path = format!("/v1/tenants/{}/endpoints/{endpoint_id}:pause", tenant.id);
+    control::post(site.api, &path, Some(&tenant.api_key), Bytes::new()).await?;
+    Ok(())
 }
 
 /// Adds settings to a request; the settings win.

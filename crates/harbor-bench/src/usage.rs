@@ -28,11 +28,11 @@ impl Usage {
             let path = folder.join(name);
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
-        let ticks = parse_stat(&read("stat")?).context("/proc/…/stat has an unknown form")?;
+        let stat = parse_stat(&read("stat")?).context("/proc/…/stat has an unknown form")?;
         let status = read("status")?;
         // A process that has ended but was not waited for has no memory lines.
         Ok(Self {
-            cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            cpu_seconds: seconds(stat.own_ticks),
             resident_bytes: parse_status(&status, "VmRSS:").unwrap_or_default(),
             resident_peak_bytes: parse_status(&status, "VmHWM:").unwrap_or_default(),
         })
@@ -48,14 +48,105 @@ impl Usage {
     }
 }
 
-/// Returns user and system time in clock ticks.
-fn parse_stat(stat: &str) -> Option<u64> {
+/// What a group of processes, such as PostgreSQL's, has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct FamilyUsage {
+    /// Processor time of the parent and of all its children, those that have ended too.
+    pub(crate) cpu_seconds: f64,
+    /// What they hold now, what they share counted once.
+    pub(crate) memory_bytes: u64,
+    /// How the memory was counted.
+    pub(crate) memory_measure: MemoryMeasure,
+}
+
+/// How the memory of processes that share some was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryMeasure {
+    /// Each shared page counts for each of its holders in part: "proportional set size".
+    #[default]
+    ProportionalSetSize,
+    /// What each has alone, and of what they share the most that one of them has touched.
+    /// Too small where they have touched different parts.
+    PrivateAndLargestShared,
+}
+
+impl FamilyUsage {
+    /// Reads the usage of a process and its children. Needs `/proc`.
+    pub(crate) fn of(parent: u32) -> Result<Self> {
+        let (mut ticks, mut family) = (0, Vec::new());
+        for (id, stat) in processes()? {
+            if id == parent || stat.parent == parent {
+                // The time of children that have ended is kept by whom they ended for.
+                ticks += stat.own_ticks + stat.ended_children_ticks;
+                family.push(id);
+            }
+        }
+        ensure!(family.contains(&parent), "there is no process {parent}");
+        let (memory_bytes, memory_measure) = memory_of(&family);
+        Ok(Self { cpu_seconds: seconds(ticks), memory_bytes, memory_measure })
+    }
+}
+
+/// Returns every process that can be seen. One that ends meanwhile is left out.
+fn processes() -> Result<Vec<(u32, Stat)>> {
+    let mut processes = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("without /proc, children cannot be found")? {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok();
+        processes.extend(stat.and_then(|stat| parse_stat(&stat)).map(|stat| (id, stat)));
+    }
+    Ok(processes)
+}
+
+/// Returns the parent of a process; `None` if there is no such process.
+pub(crate) fn find_parent(id: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    parse_stat(&stat).map(|stat| stat.parent)
+}
+
+fn memory_of(family: &[u32]) -> (u64, MemoryMeasure) {
+    let read = |id: &u32, name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}")).ok();
+    let proportional: Option<u64> =
+        family.iter().map(|id| parse_status(&read(id, "smaps_rollup")?, "Pss:")).sum();
+    if let Some(bytes) = proportional {
+        return (bytes, MemoryMeasure::ProportionalSetSize);
+    }
+    // Another user's maps may not be read; sizes may. A process that ended meanwhile has none.
+    let sizes = family.iter().filter_map(|id| {
+        let status = read(id, "status")?;
+        Some((parse_status(&status, "VmRSS:")?, parse_status(&status, "RssShmem:")?))
+    });
+    let (private, shared) = sizes.fold((0, 0), |(private, shared), (all, shmem)| {
+        (private + all.saturating_sub(shmem), shmem.max(shared))
+    });
+    (private + shared, MemoryMeasure::PrivateAndLargestShared)
+}
+
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// What counts of `/proc/PID/stat`; times are in clock ticks, of user and system together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stat {
+    parent: u32,
+    own_ticks: u64,
+    /// Of children that have ended and were waited for.
+    ended_children_ticks: u64,
+}
+
+fn parse_stat(stat: &str) -> Option<Stat> {
     // The second field is the name in parentheses and may hold anything, spaces and parentheses too.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
-    let user: u64 = fields.nth(11)?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    let parent = fields.nth(1)?.parse().ok()?;
+    let [user, system, ended_user, ended_system] = [9, 0, 0, 0].map(|skipped| {
+        let field: Option<u64> = fields.nth(skipped)?.parse().ok();
+        field
+    });
+    Some(Stat { parent, own_ticks: user? + system?, ended_children_ticks: ended_user? + ended_system? })
 }
 
 /// Returns one of the memory sizes of `/proc/PID/status` in bytes.
@@ -88,7 +179,8 @@ mod tests {
     #[test]
     fn adds_user_and_system_ticks_whatever_the_name() {
         let stat = "4711 (a (b) c) S 1 4711 4711 0 -1 4194560 900 0 0 0 1234 66 7 8 20 0 5 0 100 1000 50";
-        assert_eq!(parse_stat(stat), Some(1_300));
+        let expected = Stat { parent: 1, own_ticks: 1_300, ended_children_ticks: 15 };
+        assert_eq!(parse_stat(stat), Some(expected));
         assert_eq!(parse_stat("4711 (short) S 1"), None);
     }
 
@@ -119,5 +211,23 @@ mod tests {
         let usage = Usage::of_process(std::process::id()).unwrap();
         assert!(usage.resident_bytes > 0);
         assert!(usage.resident_peak_bytes >= usage.resident_bytes);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_family_is_a_process_and_its_children() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let this = std::process::id();
+        let with_child = FamilyUsage::of(this).unwrap();
+        assert_eq!(find_parent(child.id()), Some(this));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        assert!(with_child.memory_bytes > 0);
+        assert!(
+            FamilyUsage::of(this).unwrap().cpu_seconds >= with_child.cpu_seconds,
+            "it keeps its child's time"
+        );
+        assert!(FamilyUsage::of(u32::MAX).is_err());
     }
 }

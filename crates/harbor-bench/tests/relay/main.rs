@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use harbor_bench::measure::{Ground, measure};
 use harbor_bench::measurement::Measurement;
-use harbor_bench::settings::{Settings, Workload};
+use harbor_bench::noisy;
+use harbor_bench::settings::{Noisy, Settings, Workload};
 use server::{Manner, Relay};
 
 /// A workload short enough for a test.
@@ -22,14 +23,19 @@ fn short() -> Workload {
     }
 }
 
+fn ground(folder: &Path) -> Ground<'_> {
+    Ground {
+        program: Path::new(env!("CARGO_BIN_EXE_harbor-bench")),
+        folder,
+        identity: None,
+        patience: Duration::from_millis(500),
+    }
+}
+
 async fn run(manner: Manner, workload: Workload) -> Measurement {
     let relay = Relay::start(manner).await;
     let folder = tempfile::tempdir().unwrap();
-    let ground = Ground {
-        program: Path::new(env!("CARGO_BIN_EXE_harbor-bench")),
-        folder: folder.path(),
-        patience: Duration::from_millis(500),
-    };
+    let ground = ground(folder.path());
     measure(relay.site(), &Settings::load(None).unwrap(), &workload, &ground).await.unwrap()
 }
 
@@ -103,4 +109,61 @@ async fn a_wrong_signature_makes_a_run_worthless() {
         faults,
         [format!("{} of the signatures checked were wrong", measured.check.signatures_checked)]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_take_turns() {
+    let measured = run(Manner::Faithful, Workload { tenants: 3, fan_out: 2, ..short() }).await;
+
+    assert_eq!(measured.check.faults(), [""; 0]);
+    assert!(measured.events >= 3);
+    assert_eq!(measured.deliveries, measured.events * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_by_chance_ends_as_delivered_or_dead() {
+    let measured = run(Manner::Faithful, Workload { fail_rate: 0.5, ..short() }).await;
+
+    assert_eq!(measured.check.faults(), [""; 0]);
+    assert!(measured.dead > 0, "one in eight dies after three attempts");
+    assert_eq!(measured.deliveries + measured.dead, measured.events);
+    assert!(measured.attempts > measured.events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbour_that_is_refused_comes_back_and_is_accounted_for() {
+    let relay = Relay::start(Manner::RefusesEveryThird).await;
+    let folder = tempfile::tempdir().unwrap();
+    let noisy = Noisy {
+        workload: Workload { rate: Some(50), ..short() },
+        events: 30,
+        connections: 8,
+        answers_after: Duration::from_secs(3),
+        lead: Duration::from_millis(2_000),
+        ..Noisy::default()
+    };
+
+    let settings = Settings::load(None).unwrap();
+    let measured = noisy::measure(relay.site(), &settings, &noisy, &ground(folder.path())).await.unwrap();
+
+    let account = &measured.neighbour.account;
+    assert_eq!(measured.faults(), [""; 0]);
+    assert_eq!((account.events, account.deliveries, account.missing), (30, 60, 0));
+    assert!(measured.neighbour.sent_again > 0, "{:?}", measured.neighbour.errors);
+    assert!(measured.beside.deliveries > 0);
+    assert!(measured.beside.end_to_end.p99_ms < 3_000.0, "the slow endpoint is the neighbour's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_account_does_not_find_is_lost() {
+    let relay = Relay::start(Manner::ListsAllButOne).await;
+    let folder = tempfile::tempdir().unwrap();
+    let workload = Workload { rate: Some(50), ..short() };
+    let noisy = Noisy { workload, events: 10, lead: Duration::ZERO, ..Noisy::default() };
+
+    let settings = Settings::load(None).unwrap();
+    let measured = noisy::measure(relay.site(), &settings, &noisy, &ground(folder.path())).await.unwrap();
+
+    assert_eq!(measured.neighbour.account.missing, 1);
+    assert!(measured.faults()[0].starts_with("of the neighbour, 1 deliveries"), "{:?}", measured.faults());
 }

@@ -1,5 +1,6 @@
 //! A tiny server with as much of the API as a measurement uses; it keeps nothing and relays at once.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use harbor_bench::server::Site;
+use harbor_bench::server::{Site, SiteProcess};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -37,6 +38,8 @@ pub(crate) enum Manner {
     LosesEveryTenth,
     /// It signs with a secret that is not the endpoint's.
     SignsWrongly,
+    /// It lists every delivery but the first.
+    ListsAllButOne,
 }
 
 /// A relay that listens; ends when dropped.
@@ -49,12 +52,17 @@ struct State {
     manner: Manner,
     endpoints: Mutex<Vec<Endpoint>>,
     published: AtomicU64,
-    delivered: AtomicU64,
+    /// What was made, oldest first: the tenant and the event of each delivery.
+    made: Mutex<Vec<(String, String)>>,
+    delivered: Mutex<BTreeMap<String, u64>>,
+    dead: Mutex<BTreeMap<String, u64>>,
     outbox: mpsc::UnboundedSender<Delivery>,
 }
 
 #[derive(Clone, Deserialize)]
 struct Endpoint {
+    #[serde(skip)]
+    tenant: String,
     url: String,
     secret: String,
     event_types: Vec<String>,
@@ -88,7 +96,9 @@ impl Relay {
             manner,
             endpoints: Mutex::default(),
             published: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
+            made: Mutex::default(),
+            delivered: Mutex::default(),
+            dead: Mutex::default(),
             outbox,
         });
         let mut tasks = JoinSet::new();
@@ -105,9 +115,10 @@ impl Relay {
 fn site(address: SocketAddr) -> Site {
     Site {
         api: address,
-        ops: address,
+        ops: vec![address],
         operator_key: "hhk_operator".to_owned(),
-        process_id: std::process::id(),
+        processes: vec![SiteProcess { name: "relay", id: std::process::id() }],
+        postmaster: None,
         ready_seconds: None,
     }
 }
@@ -132,28 +143,43 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     let credential = head.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let body = body.collect().await.unwrap().to_bytes();
     let path = head.uri.path();
-    let expected = match path {
-        "/metrics" => None,
-        "/v1/tenants" | "/v1/tenants/bench/api-keys" => Some("Bearer hhk_operator"),
-        _ => Some("Bearer hhk_admin"),
-    };
-    assert_eq!(credential.as_deref(), expected, "{path}");
+    if path == "/metrics" {
+        return metrics(state);
+    }
+    // The key of a tenant's admin names the tenant.
+    let credential = credential.as_deref().and_then(|text| text.strip_prefix("Bearer hhk_")).unwrap();
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    match parts.as_slice() {
+        ["v1", "tenants"] | ["v1", "tenants", _, "api-keys"] => assert_eq!(credential, "operator", "{path}"),
+        ["v1", "tenants", tenant, ..] => assert_eq!(credential, *tenant, "{path}"),
+        _ => assert_ne!(credential, "operator", "{path}"),
+    }
 
-    match path {
-        "/metrics" => metrics(state),
-        "/v1/tenants" => created(json!({"id": "bench"})),
-        "/v1/tenants/bench/api-keys" => created(json!({"id": "key_1", "key": "hhk_admin"})),
-        "/v1/tenants/bench/endpoints" => {
-            state.endpoints.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+    match parts.as_slice() {
+        ["v1", "tenants"] => created(json!({"id": "of its own choice"})),
+        ["v1", "tenants", tenant, "api-keys"] => {
+            created(json!({"id": "key_1", "key": format!("hhk_{tenant}")}))
+        }
+        ["v1", "tenants", tenant, "endpoints"] => {
+            let mut endpoint: Endpoint = serde_json::from_slice(&body).unwrap();
+            endpoint.tenant = (*tenant).to_owned();
+            state.endpoints.lock().unwrap().push(endpoint);
             created(json!({"id": "ep_1"}))
         }
-        "/v1/events:publish" => match publish(state, &serde_json::from_slice(&body).unwrap()) {
+        ["v1", "deliveries"] => respond(StatusCode::OK, list(state, credential, head.uri.query().unwrap())),
+        ["v1", "events:publish"] => match publish(state, credential, &serde_json::from_slice(&body).unwrap())
+        {
             Ok(answer) => respond(StatusCode::OK, answer.to_string()),
-            Err(problem) => respond(StatusCode::TOO_MANY_REQUESTS, problem.to_string()),
+            Err(problem) => {
+                let mut answer = respond(StatusCode::TOO_MANY_REQUESTS, problem.to_string());
+                answer.headers_mut().insert("retry-after", "0".parse().unwrap());
+                answer
+            }
         },
-        "/v1/events:batchPublish" => {
+        ["v1", "events:batchPublish"] => {
             let batch: Batch<'_> = serde_json::from_slice(&body).unwrap();
-            let publish = |event| publish(state, event).unwrap_or_else(|problem| json!({"error": problem}));
+            let publish =
+                |event| publish(state, credential, event).unwrap_or_else(|problem| json!({"error": problem}));
             let results: Vec<_> = batch.events.iter().map(publish).collect();
             respond(StatusCode::OK, json!({"results": results}).to_string())
         }
@@ -161,8 +187,21 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     }
 }
 
+/// Lists a tenant's deliveries in pages of ten; the cursor is how many were listed.
+fn list(state: &State, tenant: &str, query: &str) -> String {
+    let listed: usize = query.rsplit_once("cursor=").map_or(0, |(_, cursor)| cursor.parse().unwrap());
+    let made = state.made.lock().unwrap();
+    let skipped = usize::from(state.manner == Manner::ListsAllButOne);
+    let own: Vec<_> = made.iter().filter(|(owner, _)| owner == tenant).skip(skipped).collect();
+    let page = own.iter().skip(listed).take(10);
+    let data: Vec<_> =
+        page.map(|(_, event_id)| json!({"id": "dlv_1", "event_id": event_id, "status": "queued"})).collect();
+    let next = (listed + data.len() < own.len()).then(|| (listed + data.len()).to_string());
+    json!({"data": data, "next_cursor": next}).to_string()
+}
+
 /// Publishes an event and returns the answer, or the problem if it is refused.
-fn publish(state: &State, event: &Event<'_>) -> Result<Value, Value> {
+fn publish(state: &State, tenant: &str, event: &Event<'_>) -> Result<Value, Value> {
     let number = state.published.fetch_add(1, Ordering::Relaxed);
     if state.manner == Manner::RefusesEveryThird && number % 3 == 2 {
         return Err(json!({"status": 429, "code": "quota"}));
@@ -171,10 +210,12 @@ fn publish(state: &State, event: &Event<'_>) -> Result<Value, Value> {
     let endpoints = state.endpoints.lock().unwrap().clone();
     let subscribed = endpoints
         .into_iter()
+        .filter(|endpoint| endpoint.tenant == tenant)
         .filter(|endpoint| endpoint.event_types.iter().any(|name| name == event.event_type));
     let mut fan_out = 0;
     for endpoint in subscribed {
         fan_out += 1;
+        state.made.lock().unwrap().push((tenant.to_owned(), event_id.clone()));
         let payload = Bytes::copy_from_slice(event.payload.get().as_bytes());
         let times = match state.manner {
             Manner::DeliversTwice => 2,
@@ -192,28 +233,43 @@ fn publish(state: &State, event: &Event<'_>) -> Result<Value, Value> {
 
 async fn deliver(mut deliveries: mpsc::UnboundedReceiver<Delivery>, state: Arc<State>) {
     let client = Client::builder(TokioExecutor::new()).build_http();
+    let mut open = JoinSet::new();
     while let Some(delivery) = deliveries.recv().await {
-        post(&client, state.manner, delivery).await;
-        state.delivered.fetch_add(1, Ordering::Relaxed);
+        let (client, state) = (client.clone(), Arc::clone(&state));
+        open.spawn(async move {
+            let tenant = delivery.endpoint.tenant.clone();
+            let finals =
+                if post(&client, state.manner, delivery).await { &state.delivered } else { &state.dead };
+            *finals.lock().unwrap().entry(tenant).or_default() += 1;
+        });
+        while open.try_join_next().is_some() {}
     }
 }
 
-async fn post(client: &Client<HttpConnector, Full<Bytes>>, manner: Manner, delivery: Delivery) {
+/// Makes up to three attempts at once and returns whether one was accepted.
+async fn post(client: &Client<HttpConnector, Full<Bytes>>, manner: Manner, delivery: Delivery) -> bool {
     let Delivery { endpoint, event_id, payload } = delivery;
     let webhook = match manner {
         Manner::SignsWrongly => Webhook::from_bytes(b"another secret".to_vec()).unwrap(),
         _ => Webhook::new(&endpoint.secret).unwrap(),
     };
     let timestamp = i64::try_from(wall_time().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let request = Request::post(&endpoint.url)
-        .header("webhook-id", &event_id)
-        .header("webhook-timestamp", timestamp.to_string())
-        .header("webhook-signature", webhook.sign(&event_id, timestamp, &payload).unwrap())
-        .body(Full::new(payload))
-        .unwrap();
-    let answer = client.request(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    answer.into_body().collect().await.unwrap();
+    for attempt in 1..=3 {
+        let request = Request::post(&endpoint.url)
+            .header("webhook-id", &event_id)
+            .header("webhook-timestamp", timestamp.to_string())
+            .header("webhook-signature", webhook.sign(&event_id, timestamp, &payload).unwrap())
+            .header("x-harborhook-attempt", attempt.to_string())
+            .body(Full::new(payload.clone()))
+            .unwrap();
+        // An endpoint may refuse connections.
+        let Ok(answer) = client.request(request).await else { continue };
+        let is_accepted = answer.status() == StatusCode::OK;
+        if answer.into_body().collect().await.is_ok() && is_accepted {
+            return true;
+        }
+    }
+    false
 }
 
 #[expect(clippy::disallowed_methods, reason = "a signature has the time of day")]
@@ -222,10 +278,15 @@ fn wall_time() -> SystemTime {
 }
 
 fn metrics(state: &State) -> Response<Full<Bytes>> {
-    let delivered = state.delivered.load(Ordering::Relaxed);
-    let line =
-        format!("harborhook_deliveries_total{{status=\"delivered\",tenant_id=\"bench\"}} {delivered}\n");
-    respond(StatusCode::OK, line)
+    let mut text = String::new();
+    for (status, finals) in [("delivered", &state.delivered), ("dead", &state.dead)] {
+        for (tenant, count) in finals.lock().unwrap().iter() {
+            text += &format!(
+                "harborhook_deliveries_total{{status=\"{status}\",tenant_id=\"{tenant}\"}} {count}\n"
+            );
+        }
+    }
+    respond(StatusCode::OK, text)
 }
 
 fn created(body: Value) -> Response<Full<Bytes>> {
