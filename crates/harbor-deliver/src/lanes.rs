@@ -517,7 +517,7 @@ impl<T> Lanes<T> {
                 };
                 (lane.gate(me), items_max, lane.items)
             }
-            (None, Some(part)) => (Gate::Open, lane::items_max(part, &self.settings), 0),
+            (None, Some(part)) => (Gate::Open, lane::items_max(part, 0, &self.settings), 0),
             (None, None) => return Admission::Shut,
         };
         if gate == Gate::Shut {
@@ -605,7 +605,7 @@ impl<T> Lanes<T> {
             Gate::Open => {
                 let items_max = lane.items_max(&self.settings);
                 let room = self.settings.lane_room(self.held.items, tenant_items, lane.items, items_max);
-                room.map_or(lane.items <= items_max / 2, |room| room >= lane.items)
+                room.map_or(lane.items <= items_max / 2, |room| room > 0 && room >= lane.items_in_the_way())
             }
         };
         if lane.has_more && is_low {

@@ -143,7 +143,13 @@ impl<T> Lane<T> {
 
     /// How many deliveries the lane may hold.
     pub(crate) fn items_max(&self, settings: &Settings) -> usize {
-        self.part.map_or(0, |part| items_max(part, settings))
+        self.part.map_or(0, |part| items_max(part, self.in_flight, settings))
+    }
+
+    /// How many of the deliveries that it holds count against it when it asks for more. Those in flight do
+    /// not where a rate keeps them few.
+    pub(crate) fn items_in_the_way(&self) -> usize {
+        if self.bucket.is_some() { self.items - self.in_flight } else { self.items }
     }
 
     /// Whether the one request that a probe takes has its delivery.
@@ -195,14 +201,17 @@ impl<T> Lane<T> {
     }
 }
 
-/// How many deliveries a lane may hold that may make this of its endpoint's limits.
-pub(crate) fn items_max(part: Part, settings: &Settings) -> usize {
+/// How many deliveries a lane may hold that may make this of its endpoint's limits and has so many requests
+/// in flight.
+pub(crate) fn items_max(part: Part, in_flight: usize, settings: &Settings) -> usize {
     // Where others send as well, what one holds beyond its slots is kept from theirs.
     let least = if part.sharers == 1 { LANE_ITEMS_MIN } else { 0 };
     let by_slots = count(part.max_in_flight).saturating_mul(LANE_ITEMS_PER_SLOT).max(least);
-    // What waits long for its tokens waits in the store.
+    // What waits long for its tokens waits in the store. What is in flight has its token: a slow receiver
+    // must not keep a lane from its rate.
     let by_rate = part.rate_limit.map_or(usize::MAX, |limit| {
-        count(limit.per_second).saturating_mul(LANE_SECONDS).saturating_add(count(limit.burst))
+        let waiting = count(limit.per_second).saturating_mul(LANE_SECONDS).saturating_add(count(limit.burst));
+        waiting.saturating_add(in_flight)
     });
     by_slots.min(by_rate).min(settings.lane_items_max)
 }

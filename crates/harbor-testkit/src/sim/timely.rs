@@ -75,9 +75,8 @@ fn has_pace(ledger: &Ledger, endpoint: &EndpointFacts, nodes: &[Node], settings:
     // With several workers each has a part of the limits, which may be none.
     let parts = u32::try_from(nodes.len()).expect("there are few nodes");
     let share = usize::try_from(endpoint.max_in_flight / parts).expect("a limit fits");
-    // Where little may be held, for all or by the lane of a rate, a lane that has something waits until it
-    // is low before it takes more.
-    let in_flight_max = if is_scarce(settings) || endpoint.rate.is_some() { share.min(1) } else { share };
+    // Where little may be held, a lane that has something waits until it is low before it takes more.
+    let in_flight_max = if is_scarce(settings) { share.min(1) } else { share };
     let has_slot = nodes.iter().all(|node| {
         let of_node = ledger.in_flight().into_iter().map(|seq| &ledger.requests[seq]);
         let of_node = of_node.filter(|request| request.node == node.id);
