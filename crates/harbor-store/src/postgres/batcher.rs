@@ -2,14 +2,14 @@
 //!
 //! Callers hand in jobs. A few tasks each take what waits, up to their bounds, run it as one statement and
 //! answer each job. A lone job is taken at once. Company gathers while [`EAGER_TASKS`] are at work: the others
-//! join in for a crowd, since few large statements cost less than many small ones, or when the eager ones
-//! take too long.
+//! join in for a crowd, since few large statements cost less than many small ones, for a tenant that the eager
+//! ones have nothing of, or when these take too long.
 //!
 //! A statement that fails for what it holds is halved until the guilty job stands alone, so that one never
 //! fails another. One that others were in the way of is done again. Where the database is away, or did
 //! not answer, every job gets a fault: what became of it is not known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -70,6 +70,9 @@ pub(crate) trait Batch: Send + Sync + 'static {
     /// What a job weighs.
     fn weight(&self, job: &Self::Job) -> Weight;
 
+    /// Whose a job is.
+    fn tenant<'a>(&self, job: &'a Self::Job) -> &'a TenantId;
+
     /// An instant whose week the job may need partitions of.
     fn week(&self, job: &Self::Job) -> Timestamp;
 
@@ -115,29 +118,67 @@ struct Queue<J> {
     items: usize,
     /// How many tasks are at work.
     busy: usize,
+    /// In how many of their statements each tenant has a part.
+    served: HashMap<TenantId, usize>,
+    /// How many jobs wait of tenants that had none, neither waiting nor under way, when they came.
+    newcomers: usize,
     is_closed: bool,
 }
 
 /// What a task finds to do.
 enum Taken<J> {
-    Jobs(Vec<J>),
+    Jobs(Vec<J>, HashSet<TenantId>),
     /// What waits is left to those that are at work.
     Left,
     Nothing,
 }
 
 impl<J> Queue<J> {
-    /// Notes what was added. Answers whether a task must look at it: those at work may not be enough.
-    fn add(&mut self, weight: usize) -> bool {
+    /// Notes what was added. Answers whether a task must look at it: those at work may not be enough, and
+    /// a quiet tenant does not wait for the end of what others keep them busy with.
+    fn add(&mut self, tenant: &TenantId, weight: usize) -> bool {
         let was_empty = self.items == 0;
         self.items += weight;
-        was_empty || self.busy < EAGER_TASKS || self.items >= CROWD_ITEMS
+        let is_newcomer = self.busy >= EAGER_TASKS && !self.served.contains_key(tenant);
+        self.newcomers += usize::from(is_newcomer);
+        was_empty || is_newcomer || self.busy < EAGER_TASKS || self.items >= CROWD_ITEMS
+    }
+
+    /// Whether what waits is left to the tasks at work.
+    fn is_left(&self) -> bool {
+        self.busy >= EAGER_TASKS && self.items < CROWD_ITEMS && self.newcomers == 0 && !self.is_closed
+    }
+
+    fn begin(&mut self, tenants: &HashSet<TenantId>) {
+        self.busy += 1;
+        for tenant in tenants {
+            *self.served.entry(tenant.clone()).or_default() += 1;
+        }
+    }
+
+    fn end(&mut self, tenants: &HashSet<TenantId>) {
+        self.busy -= 1;
+        for tenant in tenants {
+            if let Some(count) = self.served.get_mut(tenant) {
+                *count -= 1;
+                if *count == 0 {
+                    self.served.remove(tenant);
+                }
+            }
+        }
     }
 }
 
 impl<B: Batch> Batcher<B> {
     pub(crate) fn start(batch: B, start: Start) -> Self {
-        let queue = Queue { waiting: Turns::new(start.room), items: 0, busy: 0, is_closed: false };
+        let queue = Queue {
+            waiting: Turns::new(start.room),
+            items: 0,
+            busy: 0,
+            served: HashMap::new(),
+            newcomers: 0,
+            is_closed: false,
+        };
         let count = start.tasks;
         let shared = Arc::new(Shared { batch, queue: Mutex::new(queue), came: Notify::new(), start });
         let tasks = TaskTracker::new();
@@ -157,7 +198,7 @@ impl<B: Batch> Batcher<B> {
             return self.shared.batch.answer(job, Err(Trouble::Closed.into_fault(self.shared.start.doing)));
         }
         queue.waiting.push(Some(tenant.clone()), weight, job);
-        let is_call = queue.add(weight);
+        let is_call = queue.add(tenant, weight);
         drop(queue);
         if is_call {
             self.shared.came.notify_one();
@@ -178,7 +219,7 @@ impl<B: Batch> Batcher<B> {
         }
         let weight = weighed.iter().map(|(weight, _)| weight).sum();
         let offered = queue.waiting.offer(tenant, weighed);
-        let is_call = offered.is_ok() && queue.add(weight);
+        let is_call = offered.is_ok() && queue.add(tenant, weight);
         drop(queue);
         if is_call {
             self.shared.came.notify_one();
@@ -222,9 +263,10 @@ impl<B: Batch> Shared<B> {
             came.as_mut().enable();
             let is_patient = left_since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
             match self.take(is_patient) {
-                Taken::Jobs(jobs) => {
+                Taken::Jobs(jobs, tenants) => {
                     left_since = None;
                     self.run_guarded(jobs).await;
+                    self.queue().end(&tenants);
                 }
                 Taken::Left => {
                     let until = *left_since.get_or_insert_with(Instant::now) + PATIENCE;
@@ -250,15 +292,21 @@ impl<B: Batch> Shared<B> {
         if queue.waiting.is_empty() {
             return Taken::Nothing;
         }
-        if is_patient && queue.busy >= EAGER_TASKS && queue.items < CROWD_ITEMS && !queue.is_closed {
+        if is_patient && queue.is_left() {
             return Taken::Left;
         }
+        // Beside others, what a quiet tenant waits for is kept short.
+        let items_max = if queue.served.is_empty() || queue.newcomers == 0 {
+            bounds.items_max
+        } else {
+            CROWD_ITEMS.min(bounds.items_max)
+        };
         let mut jobs = Vec::new();
         let mut filled = Weight::default();
         while let Some(job) = queue.waiting.pop(|job| {
             let weight = self.batch.weight(job);
-            let fits = filled.items + weight.items <= bounds.items_max
-                && filled.bytes + weight.bytes <= bounds.bytes_max;
+            let fits =
+                filled.items + weight.items <= items_max && filled.bytes + weight.bytes <= bounds.bytes_max;
             if fits || filled.items == 0 {
                 filled = Weight { items: filled.items + weight.items, bytes: filled.bytes + weight.bytes };
                 return true;
@@ -268,13 +316,16 @@ impl<B: Batch> Shared<B> {
             jobs.push(job);
         }
         queue.items -= filled.items;
-        queue.busy += 1;
+        // Each newcomer's first turn is within a few statements of this size.
+        queue.newcomers = if queue.waiting.is_empty() { 0 } else { queue.newcomers.saturating_sub(1) };
+        let tenants: HashSet<_> = jobs.iter().map(|job| self.batch.tenant(job).clone()).collect();
+        queue.begin(&tenants);
         let is_call = !queue.waiting.is_empty();
         drop(queue);
         if is_call {
             self.came.notify_one();
         }
-        Taken::Jobs(jobs)
+        Taken::Jobs(jobs, tenants)
     }
 
     /// Does a batch. A bug in one must not end the task that all need; its jobs are dropped, and their
@@ -285,7 +336,6 @@ impl<B: Batch> Shared<B> {
             catch_unwind(AssertUnwindSafe(|| doing.as_mut().poll(context))).unwrap_or(Poll::Ready(()))
         });
         guarded.await;
-        self.queue().busy -= 1;
     }
 
     /// Does a batch, in halves where it fails for what it holds.

@@ -8,7 +8,7 @@ use harbor_model::attempt::Attempt;
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::{Cause, DeliveryStatus};
 use harbor_model::endpoint::DisabledReason;
-use harbor_model::id::WorkerId;
+use harbor_model::id::{TenantId, WorkerId};
 use harbor_model::port::Fault;
 use harbor_model::port::deliveries::{AttemptResult, Finish};
 use harbor_model::time::Timestamp;
@@ -123,6 +123,10 @@ impl Batch for FinishBatch {
     fn weight(&self, job: &FinishJob) -> Weight {
         let bytes = job.result.attempt.as_ref().map_or(0, |attempt| attempt.response_body.len());
         Weight { items: 1, bytes }
+    }
+
+    fn tenant<'a>(&self, job: &'a FinishJob) -> &'a TenantId {
+        &job.result.lease.key().tenant_id
     }
 
     fn week(&self, job: &FinishJob) -> Timestamp {

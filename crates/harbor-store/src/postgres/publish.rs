@@ -159,6 +159,10 @@ impl Batch for PublishBatch {
         Weight { items: 1 + job.event.deliveries.len(), bytes: job.event.body.payload.len() }
     }
 
+    fn tenant<'a>(&self, job: &'a PublishJob) -> &'a TenantId {
+        &job.event.body.tenant_id
+    }
+
     fn week(&self, job: &PublishJob) -> Timestamp {
         job.event.body.created_at
     }
