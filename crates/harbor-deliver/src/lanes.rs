@@ -60,7 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
         Self {
-            slots_max: 1024,
+            slots_max: 2048,
             lane_items_max: 1024,
             tenant_items_max: 10_000,
             items_max: 20_000,
@@ -96,6 +96,9 @@ pub const LANE_ITEMS_PER_SLOT: usize = 4;
 
 /// The fewest deliveries that a lane has room for, where no other worker sends to its endpoint.
 const LANE_ITEMS_MIN: usize = 64;
+
+/// A tenant may have so many requests in flight whatever is free, as long as anything is.
+const SLOTS_FLOOR: usize = 8;
 
 /// What a worker may do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -658,10 +661,13 @@ impl<T> Lanes<T> {
         self.tenants.iter().flat_map(of_tenant).collect()
     }
 
-    /// Whether a tenant with this many requests in flight may have one more: beyond half of the slots
-    /// only while no other tenant waits.
+    /// Whether a tenant with this many requests in flight may have one more: as long as it has no more than
+    /// what is free, since a slow receiver holds its slot long after others have come, and beyond half of
+    /// the slots only while no other tenant waits.
     fn may_grow(&self, in_flight: usize) -> bool {
-        in_flight < self.settings.slots_max.div_ceil(2) || self.turns.len() == 1
+        let free = self.settings.slots_max - self.held.in_flight;
+        in_flight < free.max(SLOTS_FLOOR)
+            && (in_flight < self.settings.slots_max.div_ceil(2) || self.turns.len() == 1)
     }
 
     fn next_token(&self) -> Next<T> {
