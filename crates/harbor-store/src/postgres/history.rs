@@ -64,7 +64,6 @@ impl History for PostgresStore {
     ) -> Result<Page<Delivery>, Fault> {
         // What this process has given back is not shown as in flight any more.
         self.leases.settled().await;
-        self.leases.settled().await;
         retried("list deliveries", async || {
             let link = self.database.browse().await?;
             let Some(number) = find_tenant_number(&link, tenant).await? else { return Ok(nothing()) };
@@ -82,7 +81,6 @@ impl History for PostgresStore {
     ) -> Result<Page<DeliveryWithAttempts>, Fault> {
         let filter = DeliveryFilter { event_id: Some(event), ..filter };
         self.leases.settled().await;
-        self.leases.settled().await;
         retried("list deliveries of an event", async || {
             let link = self.database.browse().await?;
             let Some(number) = find_tenant_number(&link, tenant).await? else { return Ok(nothing()) };
@@ -97,7 +95,6 @@ impl History for PostgresStore {
         tenant: &TenantId,
         id: DeliveryId,
     ) -> Result<Option<DeliveryWithAttempts>, Fault> {
-        self.leases.settled().await;
         self.leases.settled().await;
         retried("find delivery", async || {
             let link = self.database.browse().await?;
