@@ -5,6 +5,8 @@ pub(crate) mod checks;
 pub(crate) mod delivery;
 pub(crate) mod endpoint;
 pub(crate) mod event;
+pub(crate) mod job;
+pub(crate) mod lane;
 pub(crate) mod policy;
 pub(crate) mod subscription;
 pub(crate) mod tenant;

@@ -6,16 +6,20 @@ use async_trait::async_trait;
 use harbor_auth::authenticator::Authenticator;
 use harbor_ingest::publish::Publisher;
 use harbor_model::chance::Rng;
-use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::InstancePolicy;
 use harbor_model::port::Fault;
 use harbor_model::port::api_keys::ApiKeys;
 use harbor_model::port::breakers::Breakers;
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::Handoff;
 use harbor_model::port::history::History;
+use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::registry::{Endpoints, Subscriptions, Tenants};
 use harbor_model::time::Clock;
 use harbor_recover::dead_letters::DeadLetters;
+use harbor_recover::interventions::Interventions;
+use harbor_recover::jobs::Jobs;
+use harbor_recover::tenants::TenantRemoval;
 
 use crate::settings::Settings;
 
@@ -25,6 +29,12 @@ pub struct Deps {
     pub publisher: Publisher,
     /// Replays and discards.
     pub dead_letters: DeadLetters,
+    /// Retries and cancels what is under way, releases lanes, expunges payloads.
+    pub interventions: Interventions,
+    /// Starts, shows and stops work on many deliveries.
+    pub jobs: Jobs,
+    /// Deletes tenants.
+    pub tenant_removal: TenantRemoval,
     /// Knows who is calling.
     pub authenticator: Arc<Authenticator>,
     /// Knows the tenants that are there, and what addresses their endpoints may have.
@@ -41,6 +51,8 @@ pub struct Deps {
     pub api_keys: Arc<dyn ApiKeys>,
     /// Reads what happened.
     pub history: Arc<dyn History>,
+    /// Shows ordered lanes.
+    pub lanes: Arc<dyn OrderedLanes>,
     /// Wakes whoever delivers.
     pub handoff: Arc<dyn Handoff>,
     /// Says whether the store is there.
@@ -50,7 +62,7 @@ pub struct Deps {
     /// Draws ids, keys and secrets.
     pub rng: Arc<dyn Rng>,
     /// What the instance sets for all tenants.
-    pub instance_policy: PolicyLayer,
+    pub instance_policy: InstancePolicy,
     /// Guards cursors against forgery; the same on every node.
     pub cursor_key: [u8; 32],
     /// The limits.

@@ -19,6 +19,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tracing::error;
 
 use crate::problem::{Kind, Refusal};
+use crate::quota;
 
 /// Names a request, in its answer and in the logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -133,6 +134,9 @@ fn write_problem(answer: &mut Response, refusal: &Refusal, id: &RequestId) {
     }
     if PASSING.contains(&status) {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECS);
+    }
+    if let Some(standing) = &refusal.quota {
+        quota::tell_refused(**standing, headers);
     }
     *answer.body_mut() = Body::from(bytes);
 }

@@ -26,3 +26,4 @@ mod list;
 mod merge;
 mod problem;
 mod query;
+mod quota;

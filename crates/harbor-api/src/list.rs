@@ -8,6 +8,8 @@ use harbor_wire::api_key::ListApiKeys;
 use harbor_wire::delivery::{ListDeadLetters, ListDeliveries};
 use harbor_wire::endpoint::ListEndpoints;
 use harbor_wire::event::{ListEventDeliveries, ListEvents};
+use harbor_wire::job::{ListJobs, ListReplays};
+use harbor_wire::lane::ListLanes;
 use harbor_wire::list::List;
 use harbor_wire::subscription::ListSubscriptions;
 use harbor_wire::tenant::ListTenants;
@@ -33,8 +35,8 @@ macro_rules! list_queries {
     )*};
 }
 
-list_queries!(ListApiKeys ListDeadLetters ListDeliveries ListEndpoints ListEventDeliveries ListEvents
-    ListSubscriptions ListTenants);
+list_queries!(ListApiKeys ListDeadLetters ListDeliveries ListEndpoints ListEventDeliveries ListEvents ListJobs
+    ListLanes ListReplays ListSubscriptions ListTenants);
 
 /// One page of one list, as it was asked for.
 pub(crate) struct Listing {

@@ -14,8 +14,10 @@ pub(crate) fn merge(mut document: Map<String, Value>, patch: Map<String, Value>)
     for (field, change) in patch {
         let mut merged = match (document.remove(&field), change) {
             (Some(Value::Object(mut old)), Value::Object(change)) => {
-                if field == "retry" {
-                    replace_backoff(&mut old, &change);
+                match field.as_str() {
+                    "retry" => replace_backoff(&mut old, &change),
+                    "quota" => drop_burst(&mut old, &change),
+                    _ => {}
                 }
                 Value::Object(merge(old, change))
             }
@@ -36,6 +38,14 @@ pub(crate) fn merge(mut document: Map<String, Value>, patch: Map<String, Value>)
 fn replace_backoff(old: &mut Map<String, Value>, change: &Map<String, Value>) {
     if change.contains_key("strategy") || change.contains_key("schedule") {
         old.retain(|field, _| !BACKOFF.contains(&field.as_str()));
+    }
+}
+
+/// A patch that returns the rate of a quota to the inherited one takes its burst along: without a rate it
+/// means nothing.
+fn drop_burst(old: &mut Map<String, Value>, change: &Map<String, Value>) {
+    if change.get("per_second").is_some_and(Value::is_null) {
+        old.remove("burst");
     }
 }
 
@@ -81,6 +91,23 @@ mod tests {
         check(json!({"p95_ms": 5}), json!({"probes": 2, "cooldown": "10s", "p95_ms": 5}));
         check(json!({"probes": null}), json!({"probes": null, "cooldown": "10s"}));
         check(Value::Null, Value::Null);
+    }
+
+    #[test]
+    fn a_quota_loses_its_burst_with_its_rate() {
+        let check = |change: Value, expected: Value| {
+            let old = json!({"per_second": 10, "burst": 20, "per_day": 1000});
+            let document = Map::from_iter([("quota".to_owned(), old)]);
+            let patch = Map::from_iter([("quota".to_owned(), change)]);
+            assert_eq!(merge(document, patch)["quota"], expected);
+        };
+        check(json!({"per_second": null}), json!({"per_second": null, "per_day": 1000}));
+        check(json!({"burst": 30}), json!({"per_second": 10, "burst": 30, "per_day": 1000}));
+        check(json!({"per_day": null}), json!({"per_second": 10, "burst": 20, "per_day": null}));
+        check(
+            json!({"per_second": null, "burst": 5}),
+            json!({"per_second": null, "burst": 5, "per_day": 1000}),
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use utoipa::OpenApi;
 
 use crate::envelope::PASSING;
 use crate::problem::Kind;
+use crate::quota;
 use crate::rest;
 use crate::router::TENANT_BASES;
 
@@ -29,6 +30,7 @@ use crate::router::TENANT_BASES;
         rest::tenants::list,
         rest::tenants::find,
         rest::tenants::update,
+        rest::tenants::delete,
         rest::endpoints::create,
         rest::endpoints::list,
         rest::endpoints::find,
@@ -40,6 +42,9 @@ use crate::router::TENANT_BASES;
         rest::endpoint_actions::resume,
         rest::endpoint_actions::enable,
         rest::endpoint_actions::disable,
+        rest::lanes::list,
+        rest::lanes::skip,
+        rest::lanes::retry,
         rest::subscriptions::create,
         rest::subscriptions::list,
         rest::subscriptions::find,
@@ -50,11 +55,23 @@ use crate::router::TENANT_BASES;
         rest::events::list,
         rest::events::find,
         rest::events::deliveries,
+        rest::events::expunge,
         rest::deliveries::list,
         rest::deliveries::find,
         rest::deliveries::replay,
+        rest::deliveries::retry,
+        rest::deliveries::cancel,
+        rest::deliveries::cancel_many,
         rest::dead_letters::list,
+        rest::dead_letters::summary,
         rest::dead_letters::discard,
+        rest::replays::create,
+        rest::replays::list,
+        rest::replays::find,
+        rest::replays::cancel,
+        rest::jobs::list,
+        rest::jobs::find,
+        rest::jobs::cancel,
         rest::api_keys::create,
         rest::api_keys::list,
         rest::api_keys::delete,
@@ -66,6 +83,8 @@ use crate::router::TENANT_BASES;
         (name = "subscriptions", description = "Which event types go to which endpoint."),
         (name = "deliveries", description = "One event owed to one endpoint, with every attempt."),
         (name = "dead letters", description = "Deliveries that are tried no more."),
+        (name = "replays", description = "New deliveries of many old events, as jobs."),
+        (name = "jobs", description = "Work on many deliveries, done a little at a time."),
         (name = "api keys", description = "Who may call."),
         (name = "tenants", description = "The boundary of isolation; for operators."),
         (name = "server", description = "Whether the server is there."),
@@ -165,13 +184,22 @@ fn complete(mut operation: Map<String, Value>, method: &str, path: &str, form: F
         has_query,
         has_params,
         is_guarded,
-        is_own: form == Form::Own && !path.ends_with("/api-keys") && !path.contains("/api-keys/"),
+        is_own: form == Form::Own && !is_of_instance_too(method, path),
     };
-    add_problems(object_mut(operation.entry("responses").or_insert_with(|| json!({}))), traits);
+    let responses = object_mut(operation.entry("responses").or_insert_with(|| json!({})));
+    add_problems(responses, traits);
+    if path.contains("/events:") {
+        add_quota_headers(responses);
+    }
     if !parameters.is_empty() {
         operation.insert("parameters".to_owned(), Value::Array(parameters));
     }
     operation
+}
+
+/// What an operator finds at the path without a tenant too: there it is the instance's.
+fn is_of_instance_too(method: &str, path: &str) -> bool {
+    path.contains("/api-keys") || (path.contains("/jobs") && method == "get")
 }
 
 /// What of an operation decides which problems it can answer with.
@@ -213,6 +241,11 @@ fn path_parameters(path: &str, form: Form) -> Vec<Value> {
             "events" => "The event.",
             "deliveries" => "The delivery.",
             "dlq" => "The delivery that is dead.",
+            "lanes" => {
+                "The lane: its key, percent-encoded; nothing for the one lane of an endpoint that orders everything."
+            }
+            "replays" => "The replay.",
+            "jobs" => "The job.",
             "api-keys" => "The API key; not the key itself.",
             other => unreachable!("`{other}` has no ids"),
         };
@@ -231,7 +264,7 @@ fn path_parameters(path: &str, form: Form) -> Vec<Value> {
 fn takes_if_match(method: &str, path: &str) -> bool {
     let has_versions =
         path.contains("/endpoints/{id}") || path.contains("/subscriptions/{id}") || path == TENANT_BASES[0];
-    has_versions && method != "get" && !path.ends_with(":test")
+    has_versions && method != "get" && !path.ends_with(":test") && !path.contains("/lanes")
 }
 
 fn add_problems(responses: &mut Map<String, Value>, traits: Traits) {
@@ -285,6 +318,19 @@ fn add_problems(responses: &mut Map<String, Value>, traits: Traits) {
         if PASSING.iter().any(|passing| passing.as_str() == status.as_str()) {
             response["headers"] = json!({
                 "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}},
+            });
+        }
+    }
+}
+
+/// Where a tenant has a quota, the answer to a publish says how it stands.
+fn add_quota_headers(responses: &mut Map<String, Value>) {
+    for (_, response) in responses.iter_mut().filter(|(status, _)| ["200", "429"].contains(&status.as_str()))
+    {
+        for (name, kind, description) in quota::HEADERS {
+            response["headers"][name] = json!({
+                "description": format!("For a tenant with a quota. {description}"),
+                "schema": {"type": kind},
             });
         }
     }

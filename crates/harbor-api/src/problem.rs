@@ -4,9 +4,13 @@ use axum::response::{IntoResponse, Response};
 use harbor_auth::authenticator::CredentialError;
 use harbor_auth::permit::PermitError;
 use harbor_ingest::publish::PublishRefusal;
+use harbor_ingest::quota::QuotaStanding;
 use harbor_model::invalid::FieldError;
 use harbor_model::port::Fault;
 use harbor_recover::dead_letters::{DiscardRefusal, ReplayRefusal};
+use harbor_recover::interventions::{ExpungeRefusal, InterventionRefusal, ReleaseRefusal};
+use harbor_recover::jobs::{StartRefusal, StopRefusal};
+use harbor_recover::tenants::DeleteRefusal;
 use harbor_wire::problem::Problem;
 use http::StatusCode;
 use tracing::error;
@@ -56,10 +60,13 @@ problems! {
     EventNotFound NOT_FOUND "event_not_found" "There is no such event";
     DeliveryNotFound NOT_FOUND "delivery_not_found" "There is no such delivery";
     DeadLetterNotFound NOT_FOUND "dead_letter_not_found" "There is no such dead letter";
+    LaneNotFound NOT_FOUND "lane_not_found" "Nobody is in such a lane";
+    ReplayNotFound NOT_FOUND "replay_not_found" "There is no such replay";
+    JobNotFound NOT_FOUND "job_not_found" "There is no such job";
     ApiKeyNotFound NOT_FOUND "api_key_not_found" "There is no such API key";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "This path does not take this method";
     BodyTimeout REQUEST_TIMEOUT "body_timeout" "The body did not arrive in time";
-    TenantExists CONFLICT "tenant_exists" "The tenant id is taken";
+    TenantExists CONFLICT "tenant_exists" "The tenant id is taken, or its last bearer is still being removed";
     EndpointExists CONFLICT "endpoint_exists" "The endpoint is there already";
     SubscriptionExists CONFLICT "subscription_exists" "The endpoint already has a subscription with this event type";
     ApiKeyExists CONFLICT "api_key_exists" "The API key is there already";
@@ -68,8 +75,11 @@ problems! {
     EndpointDisabled CONFLICT "endpoint_disabled" "The endpoint is disabled";
     EndpointUnavailable CONFLICT "endpoint_unavailable" "The endpoint of the delivery is deleted or disabled";
     DeliveryNotFinal CONFLICT "delivery_not_final" "The delivery has not ended yet";
+    DeliveryFinal CONFLICT "delivery_final" "The delivery has ended";
+    DeliveryBehind CONFLICT "delivery_behind" "The delivery waits behind another one in its ordered lane";
     ReplayOpen CONFLICT "replay_open" "A replay of the delivery has not ended yet";
     DeadLetterReplayed CONFLICT "dead_letter_replayed" "The dead letter was replayed";
+    JobFinal CONFLICT "job_final" "The job has ended";
     ChangedMeanwhile CONFLICT "changed_meanwhile" "The thing was changed by others again and again";
     EventExpired GONE "event_expired" "The payload of the event is no longer kept";
     PreconditionFailed PRECONDITION_FAILED "precondition_failed" "The thing is not the one that If-Match names";
@@ -78,6 +88,7 @@ problems! {
     ValidationFailed UNPROCESSABLE_ENTITY "validation_failed" "The request is well-formed, but a field is wrong";
     FanOutTooLarge UNPROCESSABLE_ENTITY "fan_out_too_large" "More endpoints want the event than one event may go to";
     TenantCrowded TOO_MANY_REQUESTS "tenant_crowded" "The tenant has more events waiting to be stored than its share";
+    QuotaExceeded TOO_MANY_REQUESTS "quota_exceeded" "The tenant has published as much as its quota allows";
     Internal INTERNAL_SERVER_ERROR "internal_error" "The server has a bug";
     StorageUnavailable SERVICE_UNAVAILABLE "storage_unavailable" "The store is not available";
     NotReady SERVICE_UNAVAILABLE "not_ready" "What the server needs is not reachable";
@@ -93,6 +104,8 @@ pub(crate) struct Refusal {
     fault: Option<Fault>,
     /// The methods that the path takes, where the router does not know them.
     pub(crate) allow: Option<&'static str>,
+    /// How the tenant stands with its quota, where that is what says no.
+    pub(crate) quota: Option<Box<QuotaStanding>>,
 }
 
 /// What a handler answers with.
@@ -101,7 +114,7 @@ pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 impl Refusal {
     /// A problem of this kind, with what was wrong this time.
     pub(crate) fn new(kind: Kind, detail: impl ToString) -> Self {
-        Self { kind, detail: detail.to_string(), errors: Vec::new(), fault: None, allow: None }
+        Self { kind, detail: detail.to_string(), errors: Vec::new(), fault: None, allow: None, quota: None }
     }
 
     /// A problem of this kind about which there is nothing more to say.
@@ -121,7 +134,7 @@ impl Refusal {
             [one] => format!("1 field is wrong: {one}"),
             many => format!("{} fields are wrong: {}", many.len(), many.join(", ")),
         };
-        Self { kind: Kind::ValidationFailed, detail, errors, fault: None, allow: None }
+        Self { errors, ..Self::new(Kind::ValidationFailed, detail) }
     }
 
     /// Says that one field is wrong.
@@ -209,6 +222,9 @@ impl From<PublishRefusal> for Refusal {
             PublishRefusal::NoTenant => Self::new(Kind::TenantNotFound, refusal),
             PublishRefusal::NoEndpoint => Self::new(Kind::EndpointNotFound, refusal),
             PublishRefusal::EndpointDisabled => Self::new(Kind::EndpointDisabled, refusal),
+            PublishRefusal::QuotaExceeded(standing) => {
+                Self { quota: Some(Box::new(standing)), ..Self::new(Kind::QuotaExceeded, refusal) }
+            }
             PublishRefusal::Crowded => Self::new(Kind::TenantCrowded, refusal),
             PublishRefusal::Fault(fault) => fault.into(),
         }
@@ -240,9 +256,74 @@ impl From<DiscardRefusal> for Refusal {
     }
 }
 
+impl From<InterventionRefusal> for Refusal {
+    fn from(refusal: InterventionRefusal) -> Self {
+        match refusal {
+            InterventionRefusal::NotFound => Self::new(Kind::DeliveryNotFound, refusal),
+            InterventionRefusal::Final(_) => Self::new(Kind::DeliveryFinal, refusal),
+            InterventionRefusal::Behind => Self::new(Kind::DeliveryBehind, refusal),
+            InterventionRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ReleaseRefusal> for Refusal {
+    fn from(refusal: ReleaseRefusal) -> Self {
+        match refusal {
+            ReleaseRefusal::NotFound => Self::new(Kind::LaneNotFound, refusal),
+            ReleaseRefusal::Expired => Self::new(Kind::EventExpired, refusal),
+            ReleaseRefusal::NoEndpoint => Self::new(Kind::EndpointUnavailable, refusal),
+            ReleaseRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ExpungeRefusal> for Refusal {
+    fn from(refusal: ExpungeRefusal) -> Self {
+        match refusal {
+            ExpungeRefusal::NotFound => Self::new(Kind::EventNotFound, refusal),
+            ExpungeRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<StartRefusal> for Refusal {
+    fn from(refusal: StartRefusal) -> Self {
+        match refusal {
+            StartRefusal::Invalid(errors) => errors.into(),
+            StartRefusal::NoTenant => Self::new(Kind::TenantNotFound, refusal),
+            StartRefusal::TooMany { .. } => Self::new(Kind::LimitReached, refusal),
+            StartRefusal::KeyReused => Self::new(Kind::IdempotencyKeyReused, refusal),
+            StartRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<StopRefusal> for Refusal {
+    fn from(refusal: StopRefusal) -> Self {
+        match refusal {
+            StopRefusal::NotFound => Self::new(Kind::JobNotFound, refusal),
+            StopRefusal::Final(_) => Self::new(Kind::JobFinal, refusal),
+            StopRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<DeleteRefusal> for Refusal {
+    fn from(refusal: DeleteRefusal) -> Self {
+        match refusal {
+            DeleteRefusal::NotFound => Self::new(Kind::TenantNotFound, refusal),
+            DeleteRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
+
+    use harbor_ingest::quota::QuotaWindow;
 
     use super::*;
 
@@ -269,6 +350,19 @@ mod tests {
     fn a_tenant_over_its_share_is_told_to_wait() {
         let problem = Refusal::from(PublishRefusal::Crowded).to_problem("req_1");
         assert_eq!((problem.status, problem.code.as_str()), (429, "tenant_crowded"));
+    }
+
+    #[test]
+    fn a_tenant_over_its_quota_is_told_of_it() {
+        let standing = QuotaStanding {
+            window: QuotaWindow::Day,
+            limit: 9,
+            remaining: 0,
+            reset: Duration::from_secs(60),
+        };
+        let problem = Refusal::from(PublishRefusal::QuotaExceeded(standing)).to_problem("req_1");
+        assert_eq!((problem.status, problem.code.as_str()), (429, "quota_exceeded"));
+        assert_eq!(problem.detail, "the quota of 9 events per day is used up");
     }
 
     #[test]

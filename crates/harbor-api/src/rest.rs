@@ -8,6 +8,9 @@ pub(crate) mod deliveries;
 pub(crate) mod endpoint_actions;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+pub(crate) mod jobs;
+pub(crate) mod lanes;
+pub(crate) mod replays;
 pub(crate) mod subscriptions;
 pub(crate) mod tenants;
 

@@ -18,8 +18,8 @@ use crate::deps::{Deps, Readiness};
 use crate::envelope::{Envelope, wrap};
 use crate::problem::{Kind, Refusal, Result};
 use crate::rest::{
-    api_keys, dead_letters, deliveries, documents, endpoint_actions, endpoints, events, health, ping,
-    publish, subscriptions, tenants,
+    api_keys, dead_letters, deliveries, documents, endpoint_actions, endpoints, events, health, jobs, lanes,
+    ping, publish, replays, subscriptions, tenants,
 };
 use crate::settings::Settings;
 
@@ -91,7 +91,7 @@ fn routes() -> Router<Arc<Api>> {
     let router = Router::new()
         .route("/v1/ping", get(ping::ping))
         .route("/v1/tenants", get(tenants::list).post(tenants::create))
-        .route("/v1/tenants/{tenant_id}", get(tenants::find).patch(tenants::update))
+        .route("/v1/tenants/{tenant_id}", get(tenants::find).patch(tenants::update).delete(tenants::delete))
         .route("/openapi.json", get(documents::openapi))
         .route("/docs", get(documents::docs));
     let router = of_tenant(router, "/endpoints", || get(endpoints::list).post(endpoints::create));
@@ -100,6 +100,8 @@ fn routes() -> Router<Arc<Api>> {
         get(endpoints::find).patch(endpoints::update).delete(endpoints::delete).post(endpoint_actions::act)
     });
     let router = of_tenant(router, "/endpoints/{id}/rotate-secret", || post(endpoint_actions::rotate_secret));
+    let router = of_tenant(router, "/endpoints/{id}/lanes", || get(lanes::list));
+    let router = of_tenant(router, "/endpoints/{id}/lanes/{key}", || post(lanes::act));
     let router = of_tenant(router, "/subscriptions", || get(subscriptions::list).post(subscriptions::create));
     let router = of_tenant(router, "/subscriptions/{id}", || {
         get(subscriptions::find).patch(subscriptions::update).delete(subscriptions::delete)
@@ -107,9 +109,16 @@ fn routes() -> Router<Arc<Api>> {
     let router = of_tenant(router, "/events", || get(events::list));
     let router = of_tenant(router, "/events/{id}", || get(events::find));
     let router = of_tenant(router, "/events/{id}/deliveries", || get(events::deliveries));
+    let router = of_tenant(router, "/events/{id}/payload", || delete(events::expunge));
+    let router = of_tenant(router, "/deliveries:cancel", || post(deliveries::cancel_many));
     let router = of_tenant(router, "/deliveries", || get(deliveries::list));
     let router = of_tenant(router, "/deliveries/{id}", || get(deliveries::find).post(deliveries::act));
     let router = of_tenant(router, "/dlq", || get(dead_letters::list));
+    let router = of_tenant(router, "/dlq/summary", || get(dead_letters::summary));
+    let router = of_tenant(router, "/replays", || get(replays::list).post(replays::create));
+    let router = of_tenant(router, "/replays/{id}", || get(replays::find).post(replays::act));
+    let router = of_tenant(router, "/jobs", || get(jobs::list));
+    let router = of_tenant(router, "/jobs/{id}", || get(jobs::find).post(jobs::act));
     let router = of_tenant(router, "/dlq/{id}", || post(dead_letters::act));
     let router = of_tenant(router, "/api-keys", || get(api_keys::list).post(api_keys::create));
     of_tenant(router, "/api-keys/{id}", || delete(api_keys::delete))

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use harbor_model::api_key::{API_KEY_PREFIX, ApiKey, ApiKeyHash, Role};
-use harbor_model::id::ApiKeyId;
+use harbor_model::id::{ApiKeyId, TenantId};
 use harbor_model::port::Fault;
 use harbor_model::port::api_keys::ApiKeys;
 use harbor_model::secret::Secret;
@@ -81,6 +81,11 @@ impl Authenticator {
     /// Forgets a key that was just revoked, so that this process refuses it at once.
     pub fn forget(&self, id: ApiKeyId) {
         self.cache().forget(id);
+    }
+
+    /// Forgets the keys of a tenant that was just deleted, so that this process refuses them at once.
+    pub fn forget_tenant(&self, tenant: &TenantId) {
+        self.cache().forget_tenant(tenant);
     }
 
     async fn find(&self, hash: ApiKeyHash) -> Result<Option<ApiKey>, Fault> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use harbor_model::api_key::{ApiKey, ApiKeyHash};
-use harbor_model::id::ApiKeyId;
+use harbor_model::id::{ApiKeyId, TenantId};
 
 /// How long a key is believed to be as it was read: revoked on another node, it works no longer here.
 pub(crate) const BELIEVED: Duration = Duration::from_secs(1);
@@ -87,6 +87,12 @@ impl KeyCache {
     pub(crate) fn forget(&mut self, id: ApiKeyId) {
         self.generation += 1;
         self.known.retain(|_, seen| seen.what.id != id);
+    }
+
+    /// Forgets all keys of a tenant.
+    pub(crate) fn forget_tenant(&mut self, tenant: &TenantId) {
+        self.generation += 1;
+        self.known.retain(|_, seen| seen.what.tenant_id.as_ref() != Some(tenant));
     }
 }
 

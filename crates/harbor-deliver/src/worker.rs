@@ -1,22 +1,30 @@
 //! The worker: takes leases, sends, judges, records.
 //!
-//! Deliveries come in two ways: handed over by a publish in the same process ([`Handoff`]), or leased
-//! from the store by the `refill`. Both fill lanes; a delivery whose turn it is becomes a task that
-//! makes one `attempt` and records it.
+//! Deliveries come in two ways: handed over by a publish in the same process, or leased from the store by
+//! the `refill`. Both fill lanes; a delivery whose turn it is becomes a task that makes one `attempt` and
+//! records it.
 //!
 //! A worker is an incarnation that others know: it beats, watches the beats of the others, and begins nothing
 //! while it cannot be sure that they still count on it.
 
+mod handoff;
+mod refill;
+
 mod attempt;
+mod health;
+mod line;
+
 mod beats;
 mod bodies;
 mod life;
 mod prepared;
-mod refill;
+mod settings;
 mod unwind;
 mod wakeups;
 mod watch;
 mod wishes;
+
+pub use settings::Settings;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,7 +38,7 @@ use harbor_model::port::Fault;
 use harbor_model::port::breakers::{BreakerState, Breakers};
 use harbor_model::port::deliveries::{Deliveries, EndpointKey, Lease};
 use harbor_model::port::directory::Directory;
-use harbor_model::port::handoff::{Handoff, LaneRoom, LaneWanted, Reservation};
+use harbor_model::port::handoff::LaneRoom;
 use harbor_model::port::observer::{BreakerSeen, Observer, ThrottleSeen};
 use harbor_model::port::workers::Workers;
 use harbor_model::time::{Clock, Timestamp};
@@ -39,9 +47,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::lanes::{self, BreakerNews, Effects, Held, Lanes, Next};
+use crate::lanes::{BreakerNews, Effects, Held, Lanes, Next};
 use crate::send::Sender;
 use crate::worker::bodies::Bodies;
+use crate::worker::health::HealthLog;
 use crate::worker::life::{Instant, Life};
 use crate::worker::prepared::PreparedEndpoints;
 use crate::worker::wakeups::Wakeups;
@@ -68,71 +77,6 @@ pub struct Deps {
     pub observer: Arc<dyn Observer>,
 }
 
-/// The limits of a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What it holds.
-    pub lanes: lanes::Settings,
-    /// How often the store is walked for due work that nobody announced.
-    pub refill_interval: Duration,
-    /// How soon after a walk a hint may bring about another.
-    pub nudge_interval: Duration,
-    /// How many endpoints one step of that walk names.
-    pub refill_endpoints: usize,
-    /// How long nothing new is leased after a result could not be recorded: what cannot be recorded
-    /// would be sent again and again.
-    pub trouble_pause: Duration,
-    /// The most wake-ups noted for retries to come; beyond them the walk finds what is due.
-    pub wakeups_max: usize,
-    /// How often a worker tells the others that it lives.
-    pub beat_interval: Duration,
-    /// How long after its last confirmed beat a worker begins nothing more.
-    pub fence_after: Duration,
-    /// How long after its last beat a worker is dead to the others, and its deliveries are theirs.
-    pub death_after: Duration,
-    /// How often what the store believes to be leased is compared with what is held.
-    pub reconcile_interval: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lanes: lanes::Settings::default(),
-            refill_interval: Duration::from_secs(1),
-            nudge_interval: Duration::from_millis(50),
-            refill_endpoints: 1_000,
-            trouble_pause: Duration::from_secs(5),
-            wakeups_max: 100_000,
-            beat_interval: Duration::from_secs(5),
-            fence_after: Duration::from_secs(15),
-            death_after: Duration::from_secs(20),
-            reconcile_interval: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Settings {
-    /// Says what cannot work, by setting.
-    pub fn validate(&self) -> Result<(), &'static str> {
-        if self.refill_interval.is_zero() || self.refill_endpoints == 0 {
-            return Err("refill_interval and refill_endpoints must be more than zero");
-        }
-        if self.nudge_interval.is_zero() || self.beat_interval.is_zero() || self.reconcile_interval.is_zero()
-        {
-            return Err("nudge_interval, beat_interval and reconcile_interval must be more than zero");
-        }
-        if self.fence_after < 2 * self.beat_interval {
-            return Err("fence_after must be at least two beat_intervals: one beat may be lost");
-        }
-        if self.death_after < self.fence_after + self.beat_interval {
-            return Err(
-                "death_after must be at least fence_after and a beat_interval: who is dead must have stopped",
-            );
-        }
-        self.lanes.validate()
-    }
-}
-
 /// A worker at work. Clones are the same worker.
 #[derive(Clone)]
 pub struct Worker(Arc<Inner>);
@@ -155,6 +99,7 @@ struct Inner {
     lanes: Mutex<Lanes<Work>>,
     prepared: PreparedEndpoints,
     bodies: Bodies,
+    health: HealthLog,
     wakeups: Mutex<Wakeups>,
     /// Where the last walk ended for want of places to note endpoints. Whoever takes from the store holds it.
     walked_to: tokio::sync::Mutex<Option<EndpointKey>>,
@@ -196,6 +141,7 @@ impl Worker {
             lanes: Mutex::new(Lanes::new(settings.lanes.clone(), Fleet::new(id, []))),
             prepared: PreparedEndpoints::default(),
             bodies: Bodies::default(),
+            health: HealthLog::new(settings.failing_disable_after, deps.clock.now()),
             wakeups: Mutex::new(Wakeups::new(settings.wakeups_max)),
             walked_to: tokio::sync::Mutex::new(None),
             taken: AtomicUsize::new(0),
@@ -417,6 +363,23 @@ impl Inner {
         }
     }
 
+    /// Has these endpoints looked at now: the store may have something due for them. They join the lanes that
+    /// want more, so that however many of them say so meanwhile, they are asked for at once.
+    fn look_at(&self, keys: &[EndpointKey]) {
+        let now = self.deps.clock.now();
+        let is_hungry = {
+            let mut lanes = self.lanes();
+            for key in keys {
+                // Without a place for it, the walk finds it.
+                lanes.note_due(key, None, now);
+            }
+            lanes.has_hungry()
+        };
+        if is_hungry {
+            self.look.notify_one();
+        }
+    }
+
     /// Puts work into the room that was reserved for it, as far as it is still this incarnation's and its
     /// lane still takes it.
     fn fill(&self, works: Vec<Work>) {
@@ -437,14 +400,14 @@ impl Inner {
     }
 
     fn give_back_waiting(&self) {
-        let drained = self.lanes().drain_all(self.deps.clock.now());
-        self.give_back(drained);
+        let cleared = self.lanes().clear_all(self.deps.clock.now());
+        self.give_back(cleared);
     }
 
     /// Gives back what waits in a lane whose endpoint takes nothing now.
-    fn drain(&self, key: &EndpointKey) {
-        let drained = self.lanes().drain(key, self.deps.clock.now());
-        self.give_back(drained);
+    fn clear(&self, key: &EndpointKey) {
+        let cleared = self.lanes().clear(key, self.deps.clock.now());
+        self.give_back(cleared);
     }
 
     fn give_back(&self, works: Vec<Work>) {
@@ -462,81 +425,5 @@ impl Inner {
     }
 }
 
-impl LaneRoom for Inner {
-    fn release(&self, key: &EndpointKey, payload_bytes: u64) {
-        let is_hungry = {
-            let mut lanes = self.lanes();
-            lanes.release(key, payload_bytes);
-            lanes.has_hungry()
-        };
-        self.left.notify_waiters();
-        if is_hungry {
-            self.look.notify_one();
-        }
-    }
-}
-
-impl Handoff for Worker {
-    fn reserve(&self, mut wanted: Vec<Option<LaneWanted>>, payload_bytes: u64) -> Reservation {
-        let inner = &self.0;
-        if inner.stopping.is_cancelled() || inner.has_trouble() {
-            return Reservation::none();
-        }
-        let Some(me) = inner.acting() else { return Reservation::none() };
-        let now = inner.deps.clock.now();
-        let (granted, effects) = {
-            let mut lanes = inner.lanes();
-            let mut grant = |wanted: &mut Option<LaneWanted>| {
-                let LaneWanted { key, view } = wanted.take()?;
-                lanes.reserve(&key, &view, payload_bytes, now).then_some(key)
-            };
-            let granted = wanted.iter_mut().map(&mut grant).collect();
-            (granted, lanes.take_effects())
-        };
-        inner.carry_out(effects);
-        Reservation::new(me, granted, payload_bytes, Arc::clone(inner) as Arc<dyn LaneRoom>)
-    }
-
-    fn hand_over(&self, event: Arc<EventBody>, leases: Vec<Lease>, reservation: Reservation) {
-        let bytes = u64::try_from(event.payload.len()).expect("a length fits 64 bits");
-        self.0.bodies.keep(&event);
-        let work = |lease| Work { lease, body: Some(Arc::clone(&event)), bytes };
-        self.0.fill(leases.into_iter().map(work).collect());
-        reservation.settle();
-        self.0.pump();
-    }
-
-    fn announce(&self, keys: &[EndpointKey]) {
-        let now = self.0.deps.clock.now();
-        for key in keys {
-            self.0.wake_at(now, key.clone());
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_that_contradict_each_other_are_refused() {
-        let check = |change: fn(&mut Settings), expected: Option<&str>| {
-            let mut settings = Settings::default();
-            change(&mut settings);
-            let found = settings.validate().err();
-            let is_as_expected = match (found, expected) {
-                (None, None) => true,
-                (Some(found), Some(expected)) => found.starts_with(expected),
-                (None, Some(_)) | (Some(_), None) => false,
-            };
-            assert!(is_as_expected, "{found:?}, not {expected:?}");
-        };
-        check(|_| {}, None);
-        check(|settings| settings.nudge_interval = Duration::ZERO, Some("nudge_interval"));
-        check(|settings| settings.beat_interval = Duration::from_secs(8), Some("fence_after"));
-        check(|settings| settings.fence_after = Duration::from_secs(16), Some("death_after"));
-        check(|settings| settings.death_after = Duration::from_secs(19), Some("death_after"));
-        check(|settings| settings.lanes.endpoints_max = 0, Some("endpoints_max"));
-        check(|settings| settings.lanes.tenant_items_max = 20_001, Some("tenant_items_max"));
-    }
-}
+mod tests;

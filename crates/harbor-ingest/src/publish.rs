@@ -1,5 +1,6 @@
 //! Takes events in: chooses whom they go to, stores them in one transaction, hands them over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use harbor_model::event::{EventBody, FanOutRecord, SKIPPED_KEPT_MAX};
 use harbor_model::event_type::EventType;
 use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId};
 use harbor_model::invalid::FieldError;
+use harbor_model::lane::{LaneKey, lane_of};
 use harbor_model::port::Fault;
 use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::port::directory::Directory;
@@ -20,6 +22,7 @@ use harbor_model::port::intake::{IdempotencyClaim, Intake, NewDelivery, NewEvent
 use harbor_model::port::observer::{Observer, PublishResult, PublishSeen};
 use harbor_model::time::{Clock, Timestamp};
 
+use crate::quota::{Meter, QuotaStanding, QuotaWindow};
 use crate::request::{PublishRequest, Settings};
 
 /// The type of the event that tests an endpoint.
@@ -28,7 +31,7 @@ pub const TEST_EVENT_TYPE: &str = "harborhook.test";
 /// How often a fan-out is chosen anew because the directory changed meanwhile.
 /// Each round reads the directory of the moment, so a second one is rare and a sixth means that
 /// somebody changes endpoints without pause.
-const ROUNDS_MAX: usize = 6;
+pub(crate) const ROUNDS_MAX: usize = 6;
 
 /// What publishing needs.
 #[derive(Clone)]
@@ -50,8 +53,9 @@ pub struct Deps {
 /// Takes events in.
 #[derive(Clone)]
 pub struct Publisher {
-    deps: Deps,
+    pub(crate) deps: Deps,
     settings: Settings,
+    meter: Arc<Meter>,
 }
 
 /// Says that an event is on durable storage.
@@ -108,6 +112,9 @@ pub enum PublishRefusal {
     /// The endpoint takes no events.
     #[error("the endpoint is disabled")]
     EndpointDisabled,
+    /// The tenant has published all that its quota allows for now.
+    #[error("the quota of {} events per {} is used up", .0.limit, window_text(.0.window))]
+    QuotaExceeded(QuotaStanding),
     /// The tenant has more waiting to be stored than its share.
     #[error("more events of the tenant wait to be stored than its share allows; try again soon")]
     Crowded,
@@ -117,27 +124,49 @@ pub enum PublishRefusal {
 }
 
 /// A request that keeps the rules, on its way through the rounds.
-struct Accepted {
+pub(crate) struct Accepted {
     body: Arc<EventBody>,
     request: PublishRequest,
     idempotency: Option<IdempotencyClaim>,
+    /// Whether its deliveries stand in the ordered lanes of their endpoints.
+    joins_lanes: bool,
 }
 
 /// An event as it goes to the store, with what is needed once it is there.
-struct Prepared {
+pub(crate) struct Prepared {
     event: NewEvent,
     reservation: Reservation,
+}
+
+/// What is needed of an event once the store has answered.
+struct Waiting {
+    body: Arc<EventBody>,
+    fan_out_count: u32,
+    reservation: Reservation,
+    /// Endpoints at which it stands in an ordered lane, and may be the first.
+    ordered: Vec<EndpointKey>,
 }
 
 impl Publisher {
     /// A publisher with these limits.
     pub fn new(deps: Deps, settings: Settings) -> Self {
-        Self { deps, settings }
+        Self { deps, settings, meter: Arc::default() }
     }
 
     /// The limits.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What tenants have taken of their quotas here; see [`crate::quota::run`].
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// How the tenant stands with its quota; none where it has none.
+    pub async fn quota_standing(&self, tenant: &TenantId) -> Result<Option<QuotaStanding>, Fault> {
+        let snapshot = self.deps.directory.tenant(tenant).await?;
+        Ok(snapshot.and_then(|snapshot| self.meter.standing(tenant, &snapshot.quota, self.deps.clock.now())))
     }
 
     /// Takes one event in. Once this answers, the event and its deliveries are on durable storage.
@@ -169,14 +198,31 @@ impl Publisher {
                 Err(refusal) => results.push(Some(Err(refusal))),
             }
         }
-        for _ in 0..ROUNDS_MAX {
+        let mut charged = 0;
+        for round in 0..ROUNDS_MAX {
             if open.is_empty() {
                 break;
             }
-            open = self.round(tenant, open, &mut results).await;
+            let snapshot = match self.snapshot(tenant).await {
+                Ok(snapshot) => snapshot,
+                Err(refusal) => {
+                    for (position, _) in open.drain(..) {
+                        results[position] = Some(Err(refusal.clone()));
+                    }
+                    break;
+                }
+            };
+            if round == 0 {
+                (open, charged) = self.charge(&snapshot, open, &mut results);
+            }
+            open = self.round(&snapshot, open, &mut results).await;
         }
         let results: Vec<_> =
             results.into_iter().map(|result| result.unwrap_or_else(|| Err(unsettled()))).collect();
+        let is_new =
+            |result: &&Result<PublishReceipt, _>| result.as_ref().is_ok_and(|receipt| !receipt.is_duplicate);
+        let stored = u32::try_from(results.iter().filter(is_new).count()).unwrap_or(u32::MAX);
+        self.meter.give_back(tenant, charged.saturating_sub(stored));
         self.observe(tenant, &results, began);
         results
     }
@@ -208,27 +254,44 @@ impl Publisher {
         Err(unsettled())
     }
 
+    /// Takes each event of the tenant's quota. Answers those that it allows, and for how many something was
+    /// taken: what comes of them otherwise than stored gets it back.
+    fn charge(
+        &self,
+        snapshot: &TenantSnapshot,
+        open: Vec<(usize, Accepted)>,
+        results: &mut [Option<Result<PublishReceipt, PublishRefusal>>],
+    ) -> (Vec<(usize, Accepted)>, u32) {
+        if !snapshot.quota.is_limited() {
+            return (open, 0);
+        }
+        let now = self.deps.clock.now();
+        let mut charged = 0;
+        let is_allowed = |(position, _): &(usize, Accepted)| {
+            match self.meter.take(&snapshot.tenant.id, &snapshot.quota, now) {
+                Ok(is_counted) => charged += u32::from(is_counted),
+                Err(standing) => {
+                    results[*position] = Some(Err(PublishRefusal::QuotaExceeded(standing)));
+                    return false;
+                }
+            }
+            true
+        };
+        (open.into_iter().filter(is_allowed).collect(), charged)
+    }
+
     /// Prepares and stores what is open, by the directory of the moment. Answers what must be done again.
     async fn round(
         &self,
-        tenant: &TenantId,
+        snapshot: &TenantSnapshot,
         open: Vec<(usize, Accepted)>,
         results: &mut [Option<Result<PublishReceipt, PublishRefusal>>],
     ) -> Vec<(usize, Accepted)> {
-        let snapshot = match self.snapshot(tenant).await {
-            Ok(snapshot) => snapshot,
-            Err(refusal) => {
-                for (position, _) in open {
-                    results[position] = Some(Err(refusal.clone()));
-                }
-                return Vec::new();
-            }
-        };
         let mut prepared = Vec::with_capacity(open.len());
         let mut stored = Vec::with_capacity(open.len());
         for (position, accepted) in open {
-            let chosen = fan_out(&snapshot, &accepted.body.event_type);
-            match self.prepare(&snapshot, &accepted, chosen) {
+            let chosen = fan_out(snapshot, &accepted.body.event_type);
+            match self.prepare(snapshot, &accepted, chosen) {
                 Ok(event) => {
                     prepared.push(event);
                     stored.push((position, accepted));
@@ -259,10 +322,16 @@ impl Publisher {
         }
         let event_type =
             request.validate(&self.settings, self.deps.clock.now()).map_err(PublishRefusal::Invalid)?;
-        Ok(self.body_of(tenant, request, event_type))
+        Ok(Accepted { joins_lanes: true, ..self.body_of(tenant, request, event_type) })
     }
 
-    fn body_of(&self, tenant: &TenantId, mut request: PublishRequest, event_type: EventType) -> Accepted {
+    /// Gives an event its body, outside the ordered lanes.
+    pub(crate) fn body_of(
+        &self,
+        tenant: &TenantId,
+        mut request: PublishRequest,
+        event_type: EventType,
+    ) -> Accepted {
         let now = self.deps.clock.now();
         let rng = &*self.deps.rng;
         let idempotency = request.idempotency_key.as_ref().map(|key| IdempotencyClaim {
@@ -280,11 +349,11 @@ impl Publisher {
             trace: request.trace.take().unwrap_or_else(|| TraceContext::begin(rng)),
             created_at: now,
         });
-        Accepted { body, request, idempotency }
+        Accepted { body, request, idempotency, joins_lanes: false }
     }
 
     /// Makes the deliveries that were chosen, and reserves lane room for those that may start at once.
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         snapshot: &TenantSnapshot,
         accepted: &Accepted,
@@ -294,19 +363,28 @@ impl Publisher {
         if count > limit {
             return Err(PublishRefusal::FanOutTooLarge { count, limit });
         }
-        let Accepted { body, request, idempotency } = accepted;
+        let Accepted { body, request, idempotency, joins_lanes } = accepted;
         let due_at = request.deliver_at.map_or(body.created_at, |at| at.max(body.created_at));
-        let wanted =
-            chosen.endpoints.iter().map(|id| self.lane_of(snapshot, *id, due_at, body.created_at)).collect();
+        let is_scheduled = due_at > body.created_at;
+        let lane = |id: &EndpointId| {
+            let view = snapshot.endpoints.get(id).filter(|_| *joins_lanes && !is_scheduled)?;
+            lane_of(view.policy.ordering.value, request.ordering_key.as_deref())
+        };
+        let lanes: Vec<_> = chosen.endpoints.iter().map(lane).collect();
+        let room = |(id, lane): (&EndpointId, &Option<LaneKey>)| {
+            if is_scheduled || lane.is_some() { None } else { room_wanted(snapshot, *id) }
+        };
+        let wanted = chosen.endpoints.iter().zip(&lanes).map(room).collect();
         let payload_bytes = u64::try_from(body.payload.len()).expect("a length fits 64 bits");
         let reservation = self.deps.handoff.reserve(wanted, payload_bytes);
-        let delivery = |(position, endpoint_id)| NewDelivery {
-            id: DeliveryId::new(body.created_at, &*self.deps.rng),
+        let delivery = |(position, (endpoint_id, lane))| NewDelivery {
+            id: DeliveryId::new(born_at(snapshot, endpoint_id, body.created_at), &*self.deps.rng),
             endpoint_id,
             due_at,
+            lane,
             leased_to: reservation.granted(position),
         };
-        let deliveries = chosen.endpoints.into_iter().enumerate().map(delivery).collect();
+        let deliveries = chosen.endpoints.into_iter().zip(lanes).enumerate().map(delivery).collect();
         let mut skipped = chosen.skipped;
         skipped.truncate(SKIPPED_KEPT_MAX);
         let event = NewEvent {
@@ -323,51 +401,52 @@ impl Publisher {
         Ok(Prepared { event, reservation })
     }
 
-    /// The lane of a delivery that may start at once; none for one that is scheduled or held.
-    fn lane_of(
-        &self,
-        snapshot: &TenantSnapshot,
-        endpoint_id: EndpointId,
-        due_at: Timestamp,
-        now: Timestamp,
-    ) -> Option<LaneWanted> {
-        let view = snapshot.endpoints.get(&endpoint_id)?;
-        if due_at > now || view.endpoint.paused {
-            return None;
-        }
-        let key = EndpointKey { tenant_id: snapshot.tenant.id.clone(), endpoint_id };
-        Some(LaneWanted { key, view: Arc::clone(view) })
-    }
-
     /// Stores events and hands over those that are stored; none where the directory had changed and the
     /// fan-out must be chosen again.
     ///
     /// Nothing is awaited between the commit and the hand-over: a caller who goes away meanwhile leaves
     /// no lease behind.
-    async fn store(&self, prepared: Vec<Prepared>) -> Vec<Option<Result<PublishReceipt, PublishRefusal>>> {
+    pub(crate) async fn store(
+        &self,
+        prepared: Vec<Prepared>,
+    ) -> Vec<Option<Result<PublishReceipt, PublishRefusal>>> {
         if prepared.is_empty() {
             return Vec::new();
         }
         let (mut events, mut waiting) =
             (Vec::with_capacity(prepared.len()), Vec::with_capacity(prepared.len()));
         for Prepared { event, reservation } in prepared {
-            waiting.push((Arc::clone(&event.body), event.fan_out.count, reservation));
+            waiting.push(Waiting {
+                body: Arc::clone(&event.body),
+                fan_out_count: event.fan_out.count,
+                reservation,
+                ordered: ordered_at(&event),
+            });
             events.push(event);
         }
         let outcomes = self.deps.intake.publish(events).await;
         assert_eq!(outcomes.len(), waiting.len(), "the store answers for each event");
-        let settle = |(outcome, (body, count, reservation))| self.settle(outcome, body, count, reservation);
-        outcomes.into_iter().zip(waiting).map(settle).collect()
+        let mut due = BTreeSet::new();
+        let settle = |(outcome, mut waiting): (_, Waiting)| {
+            if matches!(outcome, Ok(Published::Stored { .. })) {
+                due.extend(std::mem::take(&mut waiting.ordered));
+            }
+            self.settle(outcome, waiting)
+        };
+        let results = outcomes.into_iter().zip(waiting).map(settle).collect();
+        if !due.is_empty() {
+            self.deps.handoff.announce(&due.into_iter().collect::<Vec<_>>());
+        }
+        results
     }
 
     /// Turns what came of one event into its answer.
     fn settle(
         &self,
         outcome: Result<Published, Fault>,
-        body: Arc<EventBody>,
-        fan_out_count: u32,
-        reservation: Reservation,
+        waiting: Waiting,
     ) -> Option<Result<PublishReceipt, PublishRefusal>> {
+        let Waiting { body, fan_out_count, reservation, .. } = waiting;
         match outcome {
             Ok(Published::Stored { leases }) => {
                 let event_id = body.id;
@@ -402,6 +481,7 @@ impl Publisher {
                 Ok(PublishReceipt { is_duplicate: false, .. }) => PublishResult::Stored,
                 Ok(PublishReceipt { is_duplicate: true, .. }) => PublishResult::Duplicate,
                 Err(PublishRefusal::Fault(_)) => PublishResult::Fault,
+                Err(PublishRefusal::QuotaExceeded(_)) => PublishResult::OverQuota,
                 Err(_) => PublishResult::Refused,
             };
             self.deps.observer.published(PublishSeen { tenant_id, result, took });
@@ -409,7 +489,38 @@ impl Publisher {
     }
 }
 
-fn unsettled() -> PublishRefusal {
+/// When a delivery is made of an event that was asked for then. An endpoint that was enabled meanwhile wants it,
+/// though what is older than that dies.
+fn born_at(snapshot: &TenantSnapshot, id: EndpointId, asked_at: Timestamp) -> Timestamp {
+    let enabled_at = snapshot.endpoints.get(&id).and_then(|view| view.endpoint.enabled_at);
+    enabled_at.map_or(asked_at, |enabled_at| enabled_at.max(asked_at))
+}
+
+/// Asks for room in the lane of an endpoint, unless it is held.
+fn room_wanted(snapshot: &TenantSnapshot, endpoint_id: EndpointId) -> Option<LaneWanted> {
+    let view = snapshot.endpoints.get(&endpoint_id).filter(|view| !view.endpoint.paused)?;
+    let key = EndpointKey { tenant_id: snapshot.tenant.id.clone(), endpoint_id };
+    Some(LaneWanted { key, view: Arc::clone(view) })
+}
+
+/// The endpoints at which an event stands in an ordered lane.
+fn ordered_at(event: &NewEvent) -> Vec<EndpointKey> {
+    let ordered = event.deliveries.iter().filter(|delivery| delivery.lane.is_some());
+    let key = |delivery: &NewDelivery| EndpointKey {
+        tenant_id: event.body.tenant_id.clone(),
+        endpoint_id: delivery.endpoint_id,
+    };
+    ordered.map(key).collect()
+}
+
+fn window_text(window: QuotaWindow) -> &'static str {
+    match window {
+        QuotaWindow::Second => "second",
+        QuotaWindow::Day => "day",
+    }
+}
+
+pub(crate) fn unsettled() -> PublishRefusal {
     Fault::bare("the directory changes faster than events can be stored").into()
 }
 
@@ -422,3 +533,6 @@ fn fingerprint(event_type: &EventType, payload: &[u8]) -> [u8; 32] {
     sha256.update(payload);
     sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests;

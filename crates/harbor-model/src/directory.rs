@@ -8,6 +8,7 @@ use crate::decide::fan_out::Routes;
 use crate::endpoint::Endpoint;
 use crate::id::EndpointId;
 use crate::policy::Policy;
+use crate::policy::quota::Quota;
 use crate::tenant::Tenant;
 
 /// Everything that publish and delivery need to know of one tenant, at one version.
@@ -19,6 +20,8 @@ pub struct TenantSnapshot {
     pub version: u64,
     /// Which addresses its endpoints may have.
     pub addresses: AddressPolicy,
+    /// How much it may publish.
+    pub quota: Quota,
     /// Its endpoints.
     pub endpoints: HashMap<EndpointId, Arc<EndpointView>>,
     /// Its subscriptions.

@@ -37,8 +37,13 @@ pub struct Endpoint {
     pub metadata: BTreeMap<String, String>,
     /// Whether new deliveries wait.
     pub paused: bool,
+    /// At which rate what waited drains since it was resumed, until it has.
+    pub drain: Option<Drain>,
     /// Why it gets no events, if it gets none.
     pub disabled: Option<DisabledReason>,
+    /// When it was last enabled, while deliveries from before may be open: they get no more attempts. For
+    /// stores to set.
+    pub enabled_at: Option<Timestamp>,
     /// Raised by every change; guards changes against each other.
     pub version: u64,
     /// The version at which `url` last changed: a 410 speaks for that URL alone.
@@ -47,6 +52,14 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Endpoint {
+    /// Whether a delivery that was made then was open when the endpoint was disabled: it dies, though the
+    /// endpoint is enabled again.
+    pub fn was_disabled_since(&self, made_at: Timestamp) -> bool {
+        self.enabled_at.is_some_and(|enabled_at| made_at < enabled_at)
+    }
 }
 
 /// One of an endpoint's secrets.
@@ -58,6 +71,15 @@ pub struct EndpointSecret {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The rate at which an endpoint takes what waited in the store while it was paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Deliveries per second; at least 1.
+    pub per_second: u32,
+    /// When it was resumed. The drain ends when nothing waits any more that was due before.
+    pub since: Timestamp,
+}
+
 /// Why an endpoint is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisabledReason {
@@ -65,6 +87,8 @@ pub enum DisabledReason {
     Manual,
     /// It answered 410.
     Gone,
+    /// Nothing but failures came from it for days.
+    Failing,
 }
 
 impl DisabledReason {
@@ -73,12 +97,13 @@ impl DisabledReason {
         match self {
             Self::Manual => "manual",
             Self::Gone => "gone",
+            Self::Failing => "failing",
         }
     }
 
     /// The reason with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Manual, Self::Gone].into_iter().find(|reason| reason.as_str() == name)
+        [Self::Manual, Self::Gone, Self::Failing].into_iter().find(|reason| reason.as_str() == name)
     }
 }
 

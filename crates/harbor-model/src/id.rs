@@ -110,6 +110,13 @@ ids! {
     AttemptId "att";
     /// Names one API key; not the key itself. Prints as `key_` followed by 26 characters.
     ApiKeyId "key";
+    /// Names one job. Prints as `job_` followed by 26 characters.
+    JobId "job";
+    /// Names one job that replays; its number is that of its [`JobId`]. Prints as `rpl_` followed by 26
+    /// characters.
+    ReplayId "rpl";
+    /// Names one notice. Prints as `ntc_` followed by 26 characters.
+    NoticeId "ntc";
     /// Names one incarnation of a worker: a process from its start to its end.
     /// Prints as `wrk_` followed by 26 characters.
     WorkerId "wrk";

@@ -16,6 +16,9 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod header;
+pub mod job;
+pub mod lane;
+pub mod notice;
 pub mod subscription;
 pub mod tenant;
 

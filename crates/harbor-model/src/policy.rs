@@ -4,12 +4,18 @@
 //! sets it and remembers which one that was.
 
 pub mod breaker;
+pub mod order;
+pub mod quota;
+pub mod retention;
 pub mod retry;
 pub mod written;
 
 use std::time::Duration;
 
 use crate::policy::breaker::{BreakerLayer, BreakerPolicy};
+use crate::policy::order::{OnDead, Ordering};
+use crate::policy::quota::QuotaLayer;
+use crate::policy::retention::RetentionLayer;
 use crate::policy::retry::{ClientErrors, RetryLayer, RetryPolicy};
 
 /// What one layer sets. A field that is `None` is inherited.
@@ -25,8 +31,23 @@ pub struct PolicyLayer {
     pub max_in_flight: Option<u32>,
     /// When the endpoint is left alone for a while.
     pub breaker: BreakerLayer,
+    /// What deliveries are ordered by.
+    pub ordering: Option<Ordering>,
+    /// What becomes of an ordered lane whose head is dead.
+    pub on_dead: Option<OnDead>,
     /// Which signatures a request carries.
     pub signing: Option<SigningSchemes>,
+}
+
+/// What the instance sets for all tenants.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstancePolicy {
+    /// How deliveries are tried.
+    pub delivery: PolicyLayer,
+    /// How much each tenant may publish.
+    pub quota: QuotaLayer,
+    /// How long what happened is kept.
+    pub retention: RetentionLayer,
 }
 
 /// A token bucket: `per_second` refills it up to `burst`.
@@ -69,6 +90,17 @@ pub struct Sourced<T> {
     pub origin: Origin,
 }
 
+impl<T> Sourced<T> {
+    /// The value of the nearer of two layers that sets one.
+    pub(crate) fn of_tenant(tenant: Option<T>, instance: Option<T>, default: T) -> Self {
+        match (tenant, instance) {
+            (Some(value), _) => Self { value, origin: Origin::Tenant },
+            (None, Some(value)) => Self { value, origin: Origin::Instance },
+            (None, None) => Self { value: default, origin: Origin::Default },
+        }
+    }
+}
+
 /// The policy in force for one endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -86,6 +118,10 @@ pub struct Policy {
     pub breaker: BreakerPolicy,
     /// Where the parts of `breaker` came from.
     pub breaker_origins: BreakerOrigins,
+    /// See [`PolicyLayer::ordering`].
+    pub ordering: Sourced<Ordering>,
+    /// See [`PolicyLayer::on_dead`].
+    pub on_dead: Sourced<OnDead>,
     /// See [`PolicyLayer::signing`].
     pub signing: Sourced<SigningSchemes>,
 }
@@ -188,6 +224,8 @@ impl Policy {
             max_in_flight: layers.nearest(|l| l.max_in_flight, MAX_IN_FLIGHT_DEFAULT),
             breaker,
             breaker_origins,
+            ordering: layers.nearest(|l| l.ordering, Ordering::None),
+            on_dead: layers.nearest(|l| l.on_dead, OnDead::Skip),
             signing: layers.nearest(|l| l.signing, SIGNING_DEFAULT),
         }
     }

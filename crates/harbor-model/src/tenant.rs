@@ -6,6 +6,8 @@ use ipnet::IpNet;
 
 use crate::id::TenantId;
 use crate::policy::PolicyLayer;
+use crate::policy::quota::QuotaLayer;
+use crate::policy::retention::RetentionLayer;
 use crate::time::Timestamp;
 
 /// One customer of the team that runs the instance, or one team of many.
@@ -30,6 +32,10 @@ pub struct Tenant {
 pub struct TenantPolicy {
     /// How its deliveries are tried.
     pub delivery: PolicyLayer,
+    /// How much it may publish.
+    pub quota: QuotaLayer,
+    /// How long what happened to it is kept.
+    pub retention: RetentionLayer,
     /// Whether its endpoints may have plain `http` URLs.
     pub allow_http: bool,
     /// Subnets that its endpoints may lie in though they are not public.

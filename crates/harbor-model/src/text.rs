@@ -12,6 +12,11 @@ pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reads a duration as policies write it: `250ms`, `30s`, `5m`, `2h`, `30d`; at most [`DURATION_MAX`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    parse_duration_up_to(text, DURATION_MAX)
+}
+
+/// As [`parse_duration`], with another limit.
+pub fn parse_duration_up_to(text: &str, max: Duration) -> Result<Duration, DurationError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| DurationError)?;
@@ -25,7 +30,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     };
     let ms = number.checked_mul(unit_ms).ok_or(DurationError)?;
     let duration = Duration::from_millis(ms);
-    if duration > DURATION_MAX { Err(DurationError) } else { Ok(duration) }
+    if duration > max { Err(DurationError) } else { Ok(duration) }
 }
 
 /// Writes a duration in the largest unit that divides it, as [`parse_duration`] reads it.
@@ -68,6 +73,13 @@ mod tests {
         ] {
             assert_eq!(parse_duration(refused), Err(DurationError), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_duration_may_be_as_long_as_its_limit() {
+        let ten_years = DURATION_MAX * 10;
+        assert_eq!(parse_duration_up_to("3650d", ten_years), Ok(ten_years));
+        assert_eq!(parse_duration_up_to("3651d", ten_years), Err(DurationError));
     }
 
     #[test]

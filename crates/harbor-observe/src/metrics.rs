@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use harbor_model::attempt::ErrorClass;
 use harbor_model::delivery::Cause;
+use harbor_model::endpoint::DisabledReason;
 use harbor_model::id::{EndpointId, TenantId};
 use harbor_model::invalid::FieldError;
 use harbor_model::port::breakers::BreakerState;
 use harbor_model::port::observer::{
-    AttemptSeen, BreakerSeen, CommitSeen, EndSeen, Observer, PublishResult, PublishSeen, ThrottleSeen,
+    AttemptSeen, BreakerSeen, CommitSeen, DisabledSeen, EndSeen, Observer, PublishResult, PublishSeen,
+    ThrottleSeen,
 };
 use harbor_model::time::Timestamp;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -73,6 +75,8 @@ pub struct Gauges {
     pub backlog: Option<u64>,
     /// How long the longest due of them has been due.
     pub oldest_due: Option<Duration>,
+    /// Jobs that have not ended; zero where another process carries them out.
+    pub jobs_open: Option<u64>,
     /// Log lines that were dropped since the start.
     pub log_lines_dropped: u64,
 }
@@ -87,6 +91,7 @@ pub struct Metrics {
     events_published: Family<TenantLabels, Counter>,
     publishes: Family<ResultLabels, Counter>,
     publish_duration: Histogram,
+    quota_refused: Family<TenantLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
     delivery_latency: Histogram,
     dead_letters: Family<ReasonLabels, Counter>,
@@ -99,6 +104,7 @@ pub struct Metrics {
     circuit_open: Gauge,
     circuit_changes: Family<StateLabels, Counter>,
     throttled: Counter,
+    endpoints_disabled: Family<ReasonLabels, Counter>,
 }
 
 /// From a quarter of a millisecond, what a local receiver takes, to a day, what the last of many retries takes.
@@ -121,6 +127,7 @@ const OPERATION_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.
 
 /// The outcome of an attempt that the endpoint took.
 const SUCCESS: &str = "success";
+const OVER_QUOTA: &str = "over_quota";
 const DELIVERED: &str = "delivered";
 const DEAD: &str = "dead";
 
@@ -135,6 +142,7 @@ impl Metrics {
             events_published: Family::default(),
             publishes: Family::default(),
             publish_duration: Histogram::new(DURATION_BUCKETS),
+            quota_refused: Family::default(),
             deliveries: Family::default(),
             delivery_latency: Histogram::new(LATENCY_BUCKETS),
             dead_letters: Family::default(),
@@ -147,6 +155,7 @@ impl Metrics {
             circuit_open: Gauge::default(),
             circuit_changes: Family::default(),
             throttled: Counter::default(),
+            endpoints_disabled: Family::default(),
         };
         metrics.begin_at_zero();
         metrics.registered(version)
@@ -154,7 +163,7 @@ impl Metrics {
 
     /// Makes the series whose labels are known beforehand: a rate over a series that begins at one misses the one.
     fn begin_at_zero(&self) {
-        for result in ["stored", "duplicate", "refused", "fault"] {
+        for result in ["stored", "duplicate", "refused", OVER_QUOTA, "fault"] {
             drop(self.publishes.get_or_create(&ResultLabels { result }));
         }
         for result in ["committed", "failed"] {
@@ -168,6 +177,9 @@ impl Metrics {
         }
         for state in [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen] {
             drop(self.circuit_changes.get_or_create(&StateLabels { state: state.as_str() }));
+        }
+        for reason in [DisabledReason::Gone, DisabledReason::Failing] {
+            drop(self.endpoints_disabled.get_or_create(&ReasonLabels { reason: reason.as_str() }));
         }
         if self.endpoints.is_none() {
             for outcome in ErrorClass::ALL.iter().map(|class| class.as_str()).chain([SUCCESS]) {
@@ -186,6 +198,11 @@ impl Metrics {
             "publish_duration_seconds",
             "Time from a publish to its answer",
             self.publish_duration.clone(),
+        );
+        r.register(
+            "quota_refused",
+            "Events refused because their tenant had published its quota",
+            self.quota_refused.clone(),
         );
         r.register("deliveries", "Deliveries that became final", self.deliveries.clone());
         r.register(
@@ -223,6 +240,11 @@ impl Metrics {
             self.circuit_changes.clone(),
         );
         r.register("throttled", "Times that a rate limit made an endpoint wait", self.throttled.clone());
+        r.register(
+            "endpoints_disabled",
+            "Endpoints that were disabled for how they answered, by the reason",
+            self.endpoints_disabled.clone(),
+        );
         let build = Family::<BuildLabels, ConstGauge<i64>, _>::new_with_constructor(|| ConstGauge::new(1));
         drop(build.get_or_create(&BuildLabels { version }));
         r.register("build_info", "The program's version", build);
@@ -289,6 +311,13 @@ fn of_the_moment(gauges: &Gauges) -> Registry {
             ConstGauge::new(oldest_due.as_secs_f64()),
         );
     }
+    if let Some(jobs_open) = gauges.jobs_open {
+        registry.register(
+            "jobs_open",
+            "Bulk replays, bulk cancels and purges that have not ended; zero where another process does them",
+            ConstGauge::new(jobs_open),
+        );
+    }
     registry.register(
         "log_lines_dropped",
         "Log lines lost because they came faster than they could be written",
@@ -307,6 +336,11 @@ impl Observer for Metrics {
             }
             PublishResult::Duplicate => "duplicate",
             PublishResult::Refused => "refused",
+            PublishResult::OverQuota => {
+                let tenant_id = self.tenants.admit(seen.tenant_id);
+                self.quota_refused.get_or_create(&TenantLabels { tenant_id }).inc();
+                OVER_QUOTA
+            }
             PublishResult::Fault => "fault",
         };
         self.publishes.get_or_create(&ResultLabels { result }).inc();
@@ -354,6 +388,10 @@ impl Observer for Metrics {
 
     fn throttled(&self, seen: ThrottleSeen) {
         self.throttled.inc_by(seen.holds);
+    }
+
+    fn endpoint_disabled(&self, seen: DisabledSeen<'_>) {
+        self.endpoints_disabled.get_or_create(&ReasonLabels { reason: seen.reason.as_str() }).inc();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What people do about deliveries that have ended: replay them, or put them aside.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,18 +174,26 @@ impl DeadLetters {
 
 fn validate(request: &ReplayRequest, settings: &Settings) -> Result<(), Vec<FieldError>> {
     let mut wrong = Vec::new();
-    let mut check = |field: &str, text: Option<&str>, min: usize, max: usize| {
-        let Some(text) = text else { return };
-        if !(min..=max).contains(&text.chars().count()) {
-            wrong.push(FieldError::new(field, format!("must be {min} to {max} characters")));
-        }
-        if has_control(text) {
-            wrong.push(FieldError::new(field, "must not hold control characters"));
-        }
-    };
-    check("reason", request.reason.as_deref(), 0, settings.reason_chars_max);
-    check("idempotency_key", request.idempotency_key.as_deref(), 1, settings.key_chars_max);
+    check_text(&mut wrong, "reason", request.reason.as_deref(), 0..=settings.reason_chars_max);
+    check_text(&mut wrong, "idempotency_key", request.idempotency_key.as_deref(), 1..=settings.key_chars_max);
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// Holds a text against the rules of all texts, and its own length.
+pub(crate) fn check_text(
+    wrong: &mut Vec<FieldError>,
+    field: &str,
+    text: Option<&str>,
+    chars: RangeInclusive<usize>,
+) {
+    let Some(text) = text else { return };
+    if !chars.contains(&text.chars().count()) {
+        let rule = format!("must be {} to {} characters", chars.start(), chars.end());
+        wrong.push(FieldError::new(field, rule));
+    }
+    if has_control(text) {
+        wrong.push(FieldError::new(field, "must not hold control characters"));
+    }
 }
 
 #[cfg(test)]

@@ -12,24 +12,22 @@ use harbor_deliver::send::client::HttpSender;
 use harbor_deliver::send::resolve::SystemResolver;
 use harbor_deliver::send::tls::SetupError;
 use harbor_deliver::worker::{self, Worker};
+use harbor_ingest::publish::{self, Publisher};
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::Rng;
-use harbor_model::id::WorkerId;
-use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::InstancePolicy;
 use harbor_model::port::Fault;
 use harbor_model::port::handoff::{Handoff, NoWorker};
 use harbor_model::port::observer::Observer;
 use harbor_model::time::Clock;
 use harbor_observe::logs::Logs;
 use harbor_observe::metrics::Metrics;
-use harbor_recover::leadership::Leadership;
-use harbor_recover::upkeep;
 use harbor_store::directory::InstanceLayer;
 use harbor_store::postgres::{self, PostgresStore};
 use harbor_store::{MasterKey, OpenError, SqliteStore, Store, sqlite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::chance::SystemRng;
 use crate::dev::{self, DevError};
@@ -40,6 +38,7 @@ use crate::ops::{self, Scraped};
 use crate::settings::value::Role;
 use crate::settings::{ChosenStore, Settings};
 use crate::surface::{self, Parts, Routers};
+use crate::tasks::{self, Engine, Tasks};
 
 /// Says why an instance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +78,7 @@ pub(crate) struct Instance {
     ops: Server,
     /// None where the process does not deliver.
     worker: Option<Worker>,
-    /// Upkeep, and whoever passes on hints.
+    /// Upkeep, jobs, and whoever settles quotas or passes on hints.
     tasks: TaskTracker,
     stopping: CancellationToken,
     store: Arc<dyn Store>,
@@ -87,10 +86,10 @@ pub(crate) struct Instance {
 
 /// The instance's own time, chance and eyes.
 #[derive(Clone)]
-struct Senses {
-    clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
-    metrics: Arc<Metrics>,
+pub(crate) struct Senses {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Instance {
@@ -118,7 +117,7 @@ impl Instance {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
         let metrics = Arc::new(Metrics::new(&settings.metrics, env!("CARGO_PKG_VERSION"), clock.now()));
         let senses = Senses { clock, rng, metrics };
-        let policy = settings.policy_layer().expect("the settings were checked");
+        let policy = settings.instance_policy().expect("the settings were checked");
         let master = prepare_data(settings, &*senses.rng)?;
         let derived = Derived::of(&master);
         let store = open_store(settings, is_dev, policy.clone(), master, &senses).await?;
@@ -161,27 +160,30 @@ impl Instance {
             (false, None) => keys.first_operator_key().await?.map(|key| first_key::notice(&key)),
         };
 
+        let publisher = make_publisher(settings, &store, &handoff, &senses);
         let Routers { api, probes } = surface::routers(Parts {
             settings,
             instance_policy: policy,
             cursor_key: derived.cursor,
             store: store.clone(),
-            handoff,
+            publisher: publisher.clone(),
+            handoff: handoff.clone(),
             authenticator,
             clock: senses.clock.clone(),
             rng: senses.rng.clone(),
-            observer: senses.metrics.clone(),
             stopping: stopping.clone(),
         });
+        let engine = Engine { store: &store, worker: worker.as_ref(), publisher, handoff };
+        let Tasks { tracker: tasks, open_jobs } = tasks::start(settings, engine, &senses, &stopping);
         let scraped = Scraped {
             metrics: senses.metrics.clone(),
             worker: worker.clone(),
             store: store.clone(),
             clock: senses.clock.clone(),
             logs,
+            open_jobs,
         };
         let ops = ops_listener.serve(ops::router(scraped, probes), server.connections.clone());
-        let tasks = start_tasks(settings, &store, worker.as_ref(), &senses, &stopping);
         let api_address = api_listener.as_ref().map(Listener::address);
         let api = api_listener.map(|listener| listener.serve(api, server.connections.clone()));
 
@@ -206,7 +208,10 @@ impl Instance {
         if let Some(worker) = self.worker {
             worker.stop(left()).await;
         }
-        self.tasks.wait().await;
+        if tokio::time::timeout(left(), self.tasks.wait()).await.is_err() {
+            // What was begun is a transaction of its own: it is made, or it is not.
+            warn!("a task beside requests took longer than the time that was left for the stop");
+        }
         // Probes and metrics are served to the last.
         self.ops.stop(OPS_GRACE).await;
         self.store.close().await;
@@ -248,7 +253,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 async fn open_store(
     settings: &Settings,
     is_dev: bool,
-    policy: PolicyLayer,
+    policy: InstancePolicy,
     master: MasterKey,
     senses: &Senses,
 ) -> Result<Arc<dyn Store>, StartError> {
@@ -301,38 +306,20 @@ async fn start_worker(
     Ok(Worker::start(deps, settings.worker.clone()).await?)
 }
 
-/// Starts what goes on beside requests.
-fn start_tasks(
+/// Whoever takes events in: those of callers, and our own.
+fn make_publisher(
     settings: &Settings,
     store: &Arc<dyn Store>,
-    worker: Option<&Worker>,
+    handoff: &Arc<dyn Handoff>,
     senses: &Senses,
-    stopping: &CancellationToken,
-) -> TaskTracker {
-    let tasks = TaskTracker::new();
-    if settings.has_role(Role::Scheduler) {
-        let candidate = WorkerId::new(senses.clock.now(), &*senses.rng);
-        let leadership = Leadership::new(store.clone(), senses.clock.clone(), candidate, "upkeep");
-        let deps = upkeep::Deps { upkeep: store.clone(), clock: senses.clock.clone(), leadership };
-        tasks.spawn(upkeep::run(deps, settings.upkeep.clone(), stopping.clone()));
-    }
-    if let Some(worker) = worker {
-        tasks.spawn(pass_on_hints(Arc::clone(store), worker.clone(), stopping.clone()));
-    }
-    tasks.close();
-    tasks
-}
-
-/// Lets the worker look whenever another process may have made work for it.
-async fn pass_on_hints(store: Arc<dyn Store>, worker: Worker, stopping: CancellationToken) {
-    let mut hints = store.hints();
-    loop {
-        tokio::select! {
-            changed = hints.changed() => match changed {
-                Ok(()) => worker.nudge(),
-                Err(_) => return,
-            },
-            () = stopping.cancelled() => return,
-        }
-    }
+) -> Publisher {
+    let deps = publish::Deps {
+        intake: store.clone(),
+        directory: store.clone(),
+        handoff: handoff.clone(),
+        clock: senses.clock.clone(),
+        rng: senses.rng.clone(),
+        observer: senses.metrics.clone(),
+    };
+    Publisher::new(deps, settings.publish.clone())
 }

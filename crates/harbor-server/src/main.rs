@@ -16,6 +16,7 @@ mod listen;
 mod ops;
 mod settings;
 mod surface;
+mod tasks;
 
 use std::process::ExitCode;
 

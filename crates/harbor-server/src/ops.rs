@@ -12,6 +12,7 @@ use harbor_model::port::deliveries::Backlog;
 use harbor_model::time::Clock;
 use harbor_observe::logs::Logs;
 use harbor_observe::metrics::{Format, Gauges, Metrics};
+use harbor_recover::jobs::runner::OpenJobs;
 use harbor_store::Store;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -29,6 +30,8 @@ pub(crate) struct Scraped {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) logs: Arc<Logs>,
+    /// None where this process carries out no jobs.
+    pub(crate) open_jobs: Option<OpenJobs>,
 }
 
 /// What the ops listener serves: metrics, and the probes of the API.
@@ -53,6 +56,7 @@ impl Scraped {
             backlog: backlog.map(|backlog| backlog.due),
             oldest_due: backlog
                 .map(|backlog| backlog.oldest_due_at.map_or(Duration::ZERO, |at| now.since(at))),
+            jobs_open: self.open_jobs.as_ref().map(|jobs| jobs.count().try_into().unwrap_or(u64::MAX)),
             log_lines_dropped: self.logs.lines_dropped(),
         }
     }

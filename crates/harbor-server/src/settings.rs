@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harbor_model::invalid::FieldError;
-use harbor_model::policy::PolicyLayer;
-use harbor_model::policy::written::WrittenPolicy;
+use harbor_model::policy::InstancePolicy;
+use harbor_model::policy::written::{WrittenPolicy, WrittenQuota, WrittenRetention};
 use harbor_model::secret::Secret;
 use harbor_observe::{logs, metrics};
 use harbor_store::{postgres, sqlite};
@@ -38,10 +38,16 @@ pub(crate) struct Settings {
     pub(crate) api: harbor_api::settings::Settings,
     pub(crate) publish: harbor_ingest::request::Settings,
     pub(crate) policy: WrittenPolicy,
+    pub(crate) quota: WrittenQuota,
+    pub(crate) retention: WrittenRetention,
     pub(crate) worker: harbor_deliver::worker::Settings,
     pub(crate) send: harbor_deliver::send::settings::SendSettings,
     pub(crate) replay: harbor_recover::dead_letters::Settings,
+    /// What it shares with single replays is in `replay`.
+    pub(crate) jobs: harbor_recover::jobs::Settings,
+    pub(crate) job_runner: harbor_recover::jobs::runner::Settings,
     pub(crate) upkeep: harbor_recover::upkeep::Settings,
+    pub(crate) leadership: harbor_recover::leadership::Settings,
     pub(crate) log: logs::Settings,
     pub(crate) metrics: metrics::Settings,
 }
@@ -153,13 +159,37 @@ impl Settings {
                 |error: FieldError| FieldError::new(format!("{section}.{}", error.field), error.message);
             broken.extend(errors.into_iter().map(named));
         }
-        broken.extend(self.policy_layer().err().unwrap_or_default());
+        let of_leadership = self.leadership.validate().err();
+        broken.extend(of_leadership.map(|rule| FieldError::new("leadership", rule)));
+        let of_runner = self.job_runner.validate().err();
+        broken.extend(of_runner.map(|rule| FieldError::new("jobs", rule)));
+        broken.extend(self.instance_policy().err().unwrap_or_default());
         broken
     }
 
-    /// The layer of the policy that every endpoint inherits.
-    pub(crate) fn policy_layer(&self) -> Result<PolicyLayer, Vec<FieldError>> {
-        self.policy.layer("policy.")
+    /// What every tenant and endpoint inherits.
+    pub(crate) fn instance_policy(&self) -> Result<InstancePolicy, Vec<FieldError>> {
+        let (delivery, quota, retention) =
+            (self.policy.layer("policy."), self.quota.layer(""), self.retention.layer(""));
+        match (delivery, quota, retention) {
+            (Ok(delivery), Ok(quota), Ok(retention)) => Ok(InstancePolicy { delivery, quota, retention }),
+            (delivery, quota, retention) => {
+                let broken = [delivery.err(), quota.err(), retention.err()];
+                Err(broken.into_iter().flatten().flatten().collect())
+            }
+        }
+    }
+
+    /// The limits of jobs.
+    pub(crate) fn job_limits(&self) -> harbor_recover::jobs::Settings {
+        let harbor_recover::dead_letters::Settings { reason_chars_max, key_chars_max, idempotency_window } =
+            self.replay;
+        harbor_recover::jobs::Settings {
+            reason_chars_max,
+            key_chars_max,
+            idempotency_window,
+            ..self.jobs.clone()
+        }
     }
 
     fn broken_roles(&self) -> Option<FieldError> {

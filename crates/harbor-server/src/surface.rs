@@ -7,14 +7,16 @@ use axum::Router;
 use harbor_api::deps::{Deps, Readiness};
 use harbor_api::router::{ops_router, router};
 use harbor_auth::authenticator::Authenticator;
-use harbor_ingest::publish::{self, Publisher};
+use harbor_ingest::publish::Publisher;
 use harbor_model::chance::Rng;
-use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::InstancePolicy;
 use harbor_model::port::Fault;
 use harbor_model::port::handoff::Handoff;
-use harbor_model::port::observer::Observer;
 use harbor_model::time::Clock;
 use harbor_recover::dead_letters::{self, DeadLetters};
+use harbor_recover::interventions::{self, Interventions};
+use harbor_recover::jobs::{self, Jobs};
+use harbor_recover::tenants::TenantRemoval;
 use harbor_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -23,14 +25,14 @@ use crate::settings::Settings;
 /// What the API is made of.
 pub(crate) struct Parts<'a> {
     pub(crate) settings: &'a Settings,
-    pub(crate) instance_policy: PolicyLayer,
+    pub(crate) instance_policy: InstancePolicy,
     pub(crate) cursor_key: [u8; 32],
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) publisher: Publisher,
     pub(crate) handoff: Arc<dyn Handoff>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
-    pub(crate) observer: Arc<dyn Observer>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -46,17 +48,6 @@ pub(crate) struct Routers {
 pub(crate) fn routers(parts: Parts<'_>) -> Routers {
     let Parts { settings, store, handoff, clock, rng, .. } = parts;
     let readiness = Arc::new(StoreReadiness { store: store.clone(), stopping: parts.stopping });
-    let publisher = Publisher::new(
-        publish::Deps {
-            intake: store.clone(),
-            directory: store.clone(),
-            handoff: handoff.clone(),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            observer: parts.observer,
-        },
-        settings.publish.clone(),
-    );
     let dead_letters = DeadLetters::new(
         dead_letters::Deps {
             replays: store.clone(),
@@ -66,10 +57,25 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
         },
         settings.replay.clone(),
     );
+    let interventions = Interventions::new(interventions::Deps {
+        interventions: store.clone(),
+        lanes: store.clone(),
+        handoff: handoff.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+    });
+    let jobs = Jobs::new(
+        jobs::Deps { jobs: store.clone(), clock: clock.clone(), rng: rng.clone() },
+        settings.job_limits(),
+    );
+    let tenant_removal = TenantRemoval { tenants: store.clone(), clock: clock.clone(), rng: rng.clone() };
     let probes = ops_router(readiness.clone(), clock.clone(), rng.clone(), &settings.api);
     let api = router(Deps {
-        publisher,
+        publisher: parts.publisher,
         dead_letters,
+        interventions,
+        jobs,
+        tenant_removal,
         authenticator: parts.authenticator,
         directory: store.clone(),
         tenants: store.clone(),
@@ -77,6 +83,7 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
         breakers: store.clone(),
         subscriptions: store.clone(),
         api_keys: store.clone(),
+        lanes: store.clone(),
         history: store,
         handoff,
         readiness,

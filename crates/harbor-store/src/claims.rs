@@ -8,6 +8,7 @@ use harbor_model::port::upkeep::NewReplay;
 pub(crate) enum Scope {
     Publish,
     Replay,
+    Job,
 }
 
 impl Scope {
@@ -16,6 +17,7 @@ impl Scope {
         match self {
             Self::Publish => "publish",
             Self::Replay => "replay",
+            Self::Job => "job",
         }
     }
 }

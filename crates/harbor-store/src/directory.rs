@@ -11,15 +11,16 @@ use harbor_model::directory::{EndpointView, TenantSnapshot};
 use harbor_model::endpoint::Endpoint;
 use harbor_model::event_type::EventTypePattern;
 use harbor_model::id::{EndpointId, TenantId};
-use harbor_model::policy::{Layers, Policy, PolicyLayer};
+use harbor_model::policy::quota::Quota;
+use harbor_model::policy::{InstancePolicy, Layers, Policy};
 use harbor_model::port::Fault;
 use harbor_model::tenant::Tenant;
 
 /// What the instance's settings say for every tenant.
 #[derive(Clone, Debug, Default)]
 pub struct InstanceLayer {
-    /// How deliveries are tried where neither tenant nor endpoint says so.
-    pub policy: PolicyLayer,
+    /// What holds where neither tenant nor endpoint says so.
+    pub policy: InstancePolicy,
     /// What every tenant's endpoints may connect to.
     pub addresses: AddressPolicy,
 }
@@ -37,8 +38,11 @@ impl TenantRows {
     pub(crate) fn into_snapshot(self, instance: &InstanceLayer) -> TenantSnapshot {
         let tenant_layer = &self.tenant.policy.delivery;
         let view = |endpoint: Endpoint| {
-            let layers =
-                Layers { instance: &instance.policy, tenant: tenant_layer, endpoint: &endpoint.policy };
+            let layers = Layers {
+                instance: &instance.policy.delivery,
+                tenant: tenant_layer,
+                endpoint: &endpoint.policy,
+            };
             let policy = Policy::resolve(layers);
             (endpoint.id, Arc::new(EndpointView { endpoint, policy }))
         };
@@ -46,6 +50,7 @@ impl TenantRows {
             endpoints: self.endpoints.into_iter().map(view).collect(),
             version: self.directory_version,
             addresses: addresses_of(&self.tenant, instance),
+            quota: Quota::resolve(&instance.policy.quota, &self.tenant.policy.quota),
             routes: Routes::new(self.subscriptions),
             tenant: self.tenant,
         }

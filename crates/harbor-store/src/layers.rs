@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use harbor_model::policy::breaker::BreakerLayer;
+use harbor_model::policy::order::{OnDead, Ordering};
+use harbor_model::policy::quota::QuotaLayer;
+use harbor_model::policy::retention::RetentionLayer;
 use harbor_model::policy::retry::{Backoff, ClientErrors, RetryLayer};
 use harbor_model::policy::{PolicyLayer, RateLimit, SigningSchemes};
 use harbor_model::tenant::TenantPolicy;
@@ -23,6 +26,8 @@ pub(crate) fn layer_from_json(json: &str) -> Result<PolicyLayer, serde_json::Err
 pub(crate) fn tenant_policy_to_json(policy: &TenantPolicy) -> String {
     let json = TenantPolicyJson {
         delivery: LayerJson::from(&policy.delivery),
+        quota: QuotaJson::from(&policy.quota),
+        retention: RetentionJson::from(&policy.retention),
         allow_http: policy.allow_http,
         allowed_subnets: policy.allowed_subnets.to_vec(),
     };
@@ -34,6 +39,8 @@ pub(crate) fn tenant_policy_from_json(json: &str) -> Result<TenantPolicy, serde_
     let json: TenantPolicyJson = serde_json::from_str(json)?;
     Ok(TenantPolicy {
         delivery: PolicyLayer::from(json.delivery),
+        quota: QuotaLayer::from(json.quota),
+        retention: RetentionLayer::from(json.retention),
         allow_http: json.allow_http,
         allowed_subnets: json.allowed_subnets.into(),
     })
@@ -43,6 +50,10 @@ pub(crate) fn tenant_policy_from_json(json: &str) -> Result<TenantPolicy, serde_
 #[serde(default)]
 struct TenantPolicyJson {
     delivery: LayerJson,
+    #[serde(skip_serializing_if = "QuotaJson::is_empty")]
+    quota: QuotaJson,
+    #[serde(skip_serializing_if = "RetentionJson::is_empty")]
+    retention: RetentionJson,
     allow_http: bool,
     allowed_subnets: Vec<IpNet>,
 }
@@ -69,6 +80,10 @@ struct LayerJson {
     #[serde(skip_serializing_if = "BreakerJson::is_empty")]
     circuit_breaker: BreakerJson,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ordering: Option<OrderingJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_dead: Option<OnDeadJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signing: Option<SigningJson>,
 }
 
@@ -89,10 +104,132 @@ enum ClientErrorsJson {
     All,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct RateLimitJson {
     per_second: u32,
     burst: u32,
+}
+
+impl From<RateLimit> for RateLimitJson {
+    fn from(limit: RateLimit) -> Self {
+        Self { per_second: limit.per_second, burst: limit.burst }
+    }
+}
+
+impl From<RateLimitJson> for RateLimit {
+    fn from(json: RateLimitJson) -> Self {
+        Self { per_second: json.per_second, burst: json.burst }
+    }
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct QuotaJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<RateLimitJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_day: Option<u64>,
+}
+
+impl QuotaJson {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<&QuotaLayer> for QuotaJson {
+    fn from(layer: &QuotaLayer) -> Self {
+        Self { rate: layer.rate.map(RateLimitJson::from), per_day: layer.per_day }
+    }
+}
+
+impl From<QuotaJson> for QuotaLayer {
+    fn from(json: QuotaJson) -> Self {
+        Self { rate: json.rate.map(RateLimit::from), per_day: json.per_day }
+    }
+}
+
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct RetentionJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters_ms: Option<u64>,
+}
+
+impl RetentionJson {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<&RetentionLayer> for RetentionJson {
+    fn from(layer: &RetentionLayer) -> Self {
+        Self { history_ms: layer.history.map(ms), dead_letters_ms: layer.dead_letters.map(ms) }
+    }
+}
+
+impl From<RetentionJson> for RetentionLayer {
+    fn from(json: RetentionJson) -> Self {
+        Self {
+            history: json.history_ms.map(Duration::from_millis),
+            dead_letters: json.dead_letters_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OrderingJson {
+    None,
+    Key,
+    Endpoint,
+}
+
+impl From<Ordering> for OrderingJson {
+    fn from(ordering: Ordering) -> Self {
+        match ordering {
+            Ordering::None => Self::None,
+            Ordering::Key => Self::Key,
+            Ordering::Endpoint => Self::Endpoint,
+        }
+    }
+}
+
+impl From<OrderingJson> for Ordering {
+    fn from(json: OrderingJson) -> Self {
+        match json {
+            OrderingJson::None => Self::None,
+            OrderingJson::Key => Self::Key,
+            OrderingJson::Endpoint => Self::Endpoint,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnDeadJson {
+    Skip,
+    Hold,
+}
+
+impl From<OnDead> for OnDeadJson {
+    fn from(on_dead: OnDead) -> Self {
+        match on_dead {
+            OnDead::Skip => Self::Skip,
+            OnDead::Hold => Self::Hold,
+        }
+    }
+}
+
+impl From<OnDeadJson> for OnDead {
+    fn from(json: OnDeadJson) -> Self {
+        match json {
+            OnDeadJson::Skip => Self::Skip,
+            OnDeadJson::Hold => Self::Hold,
+        }
+    }
 }
 
 #[derive(Default, PartialEq, Serialize, Deserialize)]
@@ -137,11 +274,11 @@ impl From<&PolicyLayer> for LayerJson {
             jitter: layer.retry.jitter,
             max_delay_ms: layer.retry.max_delay.map(ms),
             client_errors: layer.retry.client_errors.map(ClientErrorsJson::from),
-            rate_limit: layer
-                .rate_limit
-                .map(|limit| RateLimitJson { per_second: limit.per_second, burst: limit.burst }),
+            rate_limit: layer.rate_limit.map(RateLimitJson::from),
             max_in_flight: layer.max_in_flight,
             circuit_breaker: BreakerJson::from(&layer.breaker),
+            ordering: layer.ordering.map(OrderingJson::from),
+            on_dead: layer.on_dead.map(OnDeadJson::from),
             signing: layer
                 .signing
                 .map(|schemes| SigningJson { standard: schemes.standard, harborhook: schemes.harborhook }),
@@ -160,11 +297,11 @@ impl From<LayerJson> for PolicyLayer {
                 max_delay: json.max_delay_ms.map(Duration::from_millis),
                 client_errors: json.client_errors.map(ClientErrors::from),
             },
-            rate_limit: json
-                .rate_limit
-                .map(|limit| RateLimit { per_second: limit.per_second, burst: limit.burst }),
+            rate_limit: json.rate_limit.map(RateLimit::from),
             max_in_flight: json.max_in_flight,
             breaker: BreakerLayer::from(json.circuit_breaker),
+            ordering: json.ordering.map(Ordering::from),
+            on_dead: json.on_dead.map(OnDead::from),
             signing: json
                 .signing
                 .map(|schemes| SigningSchemes { standard: schemes.standard, harborhook: schemes.harborhook }),
@@ -293,6 +430,8 @@ mod tests {
                     cooldown_max: Some(second * 60),
                     probes: Some(2),
                 },
+                ordering: Some(Ordering::Key),
+                on_dead: Some(OnDead::Hold),
                 signing: Some(SigningSchemes { standard: true, harborhook: false }),
             });
         }
@@ -311,6 +450,11 @@ mod tests {
     fn a_tenants_policy_survives_its_json() {
         let policy = TenantPolicy {
             delivery: PolicyLayer { max_in_flight: Some(3), ..PolicyLayer::default() },
+            quota: QuotaLayer { rate: Some(RateLimit { per_second: 5, burst: 9 }), per_day: Some(1_000) },
+            retention: RetentionLayer {
+                history: Some(Duration::from_secs(3_600)),
+                dead_letters: Some(Duration::from_secs(7_200)),
+            },
             allow_http: true,
             allowed_subnets: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()].into(),
         };

@@ -107,7 +107,7 @@ impl IdRange {
 }
 
 /// The smallest id that can be made at `at`.
-fn first_id_at(at: Timestamp) -> u128 {
+pub(crate) fn first_id_at(at: Timestamp) -> u128 {
     u128::from(at.unix_ms().unsigned_abs()) << 80
 }
 

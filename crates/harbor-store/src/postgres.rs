@@ -3,7 +3,8 @@
 //! [`open`](PostgresStore::open) is in `open.rs`. `database.rs` keeps the connections. What is published and
 //! what came of attempts goes through `batcher.rs`, which gathers it into one statement for many; the way
 //! of an event is `publish.rs`, `deliveries.rs`, `finish.rs`, with `leases.rs` for the guards that this process
-//! holds and `workers.rs` for who is at work. `hints.rs` is how processes wake each other. What people look
+//! holds and `workers.rs` for who is at work. What ends without an attempt is in `ending.rs`, and who goes
+//! after whom in `lanes.rs`. `hints.rs` is how processes wake each other. What people look
 //! at is in `history.rs`.
 
 mod open;
@@ -20,8 +21,12 @@ mod hints;
 
 mod claims;
 mod deliveries;
+mod ending;
 mod finish;
+mod health;
+mod lanes;
 mod leases;
+mod notices;
 mod publish;
 
 mod breakers;
@@ -33,10 +38,16 @@ mod keyring;
 mod registry;
 
 mod history;
+mod interventions;
+mod jobs;
 mod maintenance;
 mod pages;
+mod quotas;
 mod replay;
+mod retention;
+mod sweep;
 mod upkeep;
+mod weeks;
 
 mod rows;
 mod trouble;
@@ -62,10 +73,12 @@ use crate::postgres::batcher::Batcher;
 use crate::postgres::database::{Database, retried};
 use crate::postgres::finish::FinishBatch;
 use crate::postgres::hints::Hints;
-use crate::postgres::leases::LeaseBook;
+use crate::postgres::leases::{LeaseBook, Questions};
 use crate::postgres::maintenance::Maintenance;
 use crate::postgres::publish::PublishBatch;
+use crate::postgres::sweep::SweepWalk;
 use crate::postgres::upkeep::OrphanWalk;
+use crate::postgres::weeks::WeekWatch;
 
 /// The store in PostgreSQL. Implements every port.
 pub struct PostgresStore {
@@ -73,11 +86,14 @@ pub struct PostgresStore {
     publishes: Batcher<PublishBatch>,
     finishes: Batcher<FinishBatch>,
     leases: Arc<LeaseBook>,
+    questions: Questions,
     hints: Arc<Hints>,
     keyring: Arc<Keyring>,
     directory: Arc<DirectoryCache>,
     instance: Arc<InstanceLayer>,
     orphan_walk: OrphanWalk,
+    sweep_walk: SweepWalk,
+    week_watch: WeekWatch,
     maintenance: Maintenance,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,

@@ -2,8 +2,9 @@
 //!
 //! [`open`](SqliteStore::open) is in `open.rs`. Changes go through `writer.rs`, which gathers them into
 //! transactions; reads through `readers.rs`. The way of an event is `publish.rs`, `deliveries.rs`,
-//! `finish.rs`, with `leases.rs` for who holds what and `workers.rs` for who is at work; what people look at
-//! is in `history.rs`.
+//! `finish.rs`, with `lanes.rs` for what goes one after the other, `leases.rs` for who holds what and
+//! `workers.rs` for who is at work. What people look at is in `history.rs`, what they do to it in
+//! `interventions.rs`, and to much of it at once in `jobs.rs`. `upkeep.rs` and `sweep.rs` clear up.
 
 mod open;
 mod settings;
@@ -12,6 +13,7 @@ mod checkpoint;
 mod database;
 mod migrations;
 mod readers;
+mod scrub;
 mod transaction;
 mod writer;
 
@@ -19,7 +21,11 @@ mod batch;
 mod claims;
 mod deliveries;
 mod finish;
+mod health;
+mod interventions;
+mod lanes;
 mod leases;
+mod notices;
 mod publish;
 
 mod breakers;
@@ -31,8 +37,11 @@ mod keyring;
 mod registry;
 
 mod history;
+mod jobs;
 mod pages;
+mod quotas;
 mod replay;
+mod sweep;
 mod upkeep;
 
 mod rows;
@@ -54,6 +63,7 @@ use crate::directory::{DirectoryCache, InstanceLayer};
 use crate::keyring::Keyring;
 use crate::sqlite::database::Database;
 use crate::sqlite::leases::LeaseTable;
+use crate::sqlite::sweep::SweepWalk;
 use crate::sqlite::upkeep::OrphanWalk;
 use crate::sqlite::workers::Leaders;
 use crate::sqlite::writer::Bounds;
@@ -68,6 +78,7 @@ pub struct SqliteStore {
     instance: Arc<InstanceLayer>,
     leaders: Leaders,
     orphan_walk: OrphanWalk,
+    sweep_walk: SweepWalk,
     hints: watch::Sender<u64>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,

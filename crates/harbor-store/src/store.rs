@@ -8,6 +8,11 @@ use harbor_model::port::deliveries::Deliveries;
 use harbor_model::port::directory::Directory;
 use harbor_model::port::history::History;
 use harbor_model::port::intake::Intake;
+use harbor_model::port::interventions::Interventions;
+use harbor_model::port::jobs::Jobs;
+use harbor_model::port::lanes::OrderedLanes;
+use harbor_model::port::notices::Notices;
+use harbor_model::port::quotas::Quotas;
 use harbor_model::port::registry::{Endpoints, Subscriptions, Tenants};
 use harbor_model::port::upkeep::{Replays, Upkeep};
 use harbor_model::port::workers::Workers;
@@ -27,6 +32,11 @@ pub trait Store:
     + Subscriptions
     + ApiKeys
     + Replays
+    + Interventions
+    + OrderedLanes
+    + Jobs
+    + Notices
+    + Quotas
     + Upkeep
     + 'static
 {

@@ -75,9 +75,29 @@ impl<J> Turns<J> {
     /// Takes the job whose turn it is, if it `fits`. One that does not keeps its place, and nobody
     /// overtakes it: a small job that fits must not keep a large one waiting forever.
     pub(crate) fn pop(&mut self, fits: impl FnOnce(&J) -> bool) -> Option<J> {
-        // Ends since each time round every line comes nearer to what its first job weighs.
+        self.pop_free(|_| true, fits)
+    }
+
+    /// The same, but passes over lines whose first job is not free to go: they keep their place and gain
+    /// nothing.
+    pub(crate) fn pop_free(
+        &mut self,
+        is_free: impl Fn(&J) -> bool,
+        fits: impl FnOnce(&J) -> bool,
+    ) -> Option<J> {
+        let mut passed = 0;
+        // Ends since each time round every line that is free comes nearer to what its first job weighs.
         let line = loop {
+            if passed == self.round.len() {
+                return None;
+            }
             let line = self.lines.get_mut(self.round.front()?).expect("each tenant of the round has a line");
+            if !is_free(&line.first().job) {
+                passed += 1;
+                self.round.rotate_left(1);
+                continue;
+            }
+            passed = 0;
             if line.first().weight <= line.credit {
                 break line;
             }

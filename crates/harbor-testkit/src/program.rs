@@ -64,7 +64,7 @@ pub struct Server {
     pub ops_address: SocketAddr,
     arguments: Vec<String>,
     /// Dropped after the process; none where the store is in the folder or somebody else's.
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 /// The master key of servers that share a database: 32 bytes in hexadecimal. It protects nothing.
@@ -95,7 +95,7 @@ impl Server {
         let arguments = arguments.map(str::to_owned).collect();
         let (address, ops_address) = (free_address(), free_address());
         let child = spawn(folder.path(), address, ops_address, &arguments);
-        let mut server = Self { child, folder, address, ops_address, arguments, _database: database };
+        let mut server = Self { child, folder, address, ops_address, arguments, database };
         server.ready().await;
         server
     }
@@ -103,6 +103,11 @@ impl Server {
     /// The data directory.
     pub fn data_dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The URL of the server's own database; none where the store is in the data directory.
+    pub fn database_url(&self) -> Option<String> {
+        self.database.as_ref().map(TestDatabase::url)
     }
 
     /// Where the API listens.

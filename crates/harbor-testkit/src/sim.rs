@@ -33,8 +33,15 @@ use harbor_deliver::worker;
 use harbor_model::chance::{Rng, SeededRng};
 use harbor_model::endpoint::Endpoint;
 use harbor_model::id::TenantId;
+use harbor_model::id::WorkerId;
+use harbor_model::lane::{OrderedLane, Release};
 use harbor_model::port::deliveries::Deliveries;
+use harbor_model::port::deliveries::EndpointKey;
+use harbor_model::port::handoff::NoWorker;
+use harbor_model::port::page::PageAsk;
 use harbor_model::time::Clock;
+use harbor_recover::jobs::runner::{self, Runner};
+use harbor_recover::leadership::{self, Leadership};
 use harbor_store::Store;
 use tokio::runtime::Runtime;
 
@@ -166,6 +173,8 @@ struct Stores {
     store: Arc<dyn Store>,
     /// Where all workers lease and record: the store, or what is planted before it.
     deliveries: Arc<dyn Deliveries>,
+    /// Carries out jobs.
+    runner: Runner,
 }
 
 /// How often time moves on at most before everything must have come to its end.
@@ -204,7 +213,8 @@ impl<'a> Simulation<'a> {
             }
         }
         let deliveries = plant.deliveries(store.clone());
-        let stores = Some(Stores { store, deliveries });
+        let runner = start_runner(&store, &clock, &rng);
+        let stores = Some(Stores { store, deliveries, runner });
         let mut simulation = Self {
             seed,
             dice,
@@ -250,7 +260,7 @@ impl<'a> Simulation<'a> {
     fn start_node(&mut self, place: usize) {
         let id = NodeId { place, life: self.lives };
         self.lives += 1;
-        let Stores { store, deliveries } = self.stores.as_ref().expect("it is open");
+        let Stores { store, deliveries, .. } = self.stores.as_ref().expect("it is open");
         let around = Surroundings {
             seed: self.seed,
             store,
@@ -276,7 +286,8 @@ impl<'a> Simulation<'a> {
         assert!(closed.is_none_or(|store| store.upgrade().is_none()), "nobody holds what crashed");
         let store = self.ground.open(self.clock.clone(), self.rng.clone());
         let deliveries = self.plant.deliveries(store.clone());
-        self.stores = Some(Stores { store, deliveries });
+        let runner = start_runner(&store, &self.clock, &self.rng);
+        self.stores = Some(Stores { store, deliveries, runner });
         if self.ground.forgets_leases() {
             self.books.open().all_leases_end();
         }
@@ -291,6 +302,7 @@ impl<'a> Simulation<'a> {
             }
         }
         self.look_at_breakers();
+        self.look_at_lanes();
         timely::check(&mut self.books.open(), &self.nodes, &self.worker_settings);
     }
 
@@ -301,6 +313,35 @@ impl<'a> Simulation<'a> {
         for breaker in breakers {
             if let Some(facts) = ledger.endpoints.get_mut(&breaker.key.endpoint_id) {
                 facts.breaker_seen_at = Some(now);
+            }
+        }
+    }
+
+    fn look_at_lanes(&mut self) {
+        let ordered: Vec<_> = {
+            let mut ledger = self.books.open();
+            ledger.heads.clear();
+            let kept = ledger.endpoints.values().filter(|facts| !facts.is_deleted && !facts.is_disabled);
+            kept.map(|facts| facts.key.clone()).collect()
+        };
+        for key in ordered {
+            let lanes = self.lanes_of(&key);
+            self.books.open().see_lanes(key.endpoint_id, &lanes);
+        }
+    }
+
+    fn lanes_of(&self, key: &EndpointKey) -> Vec<OrderedLane> {
+        let all = PageAsk { limit: 500, after: None };
+        let lanes = self.store().lanes(&key.tenant_id, key.endpoint_id, all);
+        self.admin.block_on(lanes).expect("the store answers").items
+    }
+
+    /// Passes over every dead head that holds its lane.
+    fn release_held_lanes(&mut self) {
+        let keys: Vec<_> = self.books.open().endpoints.values().map(|facts| facts.key.clone()).collect();
+        for key in keys {
+            for lane in self.lanes_of(&key).into_iter().filter(|lane| lane.held_at.is_some()) {
+                self.release_lane(&key, &lane, Release::Skip);
             }
         }
     }
@@ -316,13 +357,15 @@ impl<'a> Simulation<'a> {
             self.settle();
             if round % UPKEEP_EVERY == 0 {
                 self.upkeep();
+                self.work_jobs();
+                self.release_held_lanes();
             }
             self.answer_all(|_| Answer::Status(200));
             self.settle();
             if self.is_over() {
                 return;
             }
-            if self.is_done() {
+            if self.is_done() && self.has_no_open_job() {
                 return self.check_end();
             }
             self.wait_until(self.clock.now() + self.next_hop());
@@ -339,6 +382,10 @@ impl<'a> Simulation<'a> {
         ledger.deliveries.values().all(ledger::DeliveryFacts::is_final)
             && ledger.in_flight().is_empty()
             && (ledger.deaths > 0 || !ledger.publishes.iter().any(is_unanswered))
+    }
+
+    fn has_no_open_job(&self) -> bool {
+        self.admin.block_on(self.store().open_jobs(10)).expect("the store answers").is_empty()
     }
 
     fn next_hop(&self) -> Duration {
@@ -359,7 +406,7 @@ impl<'a> Simulation<'a> {
         for key in keys {
             let find = self.store().find_endpoint(&key.tenant_id, key.endpoint_id);
             let endpoint = self.admin.block_on(find).expect("the store answers").expect("it was not deleted");
-            let open = Endpoint { paused: false, disabled: None, ..endpoint };
+            let open = Endpoint { paused: false, disabled: None, updated_at: self.clock.now(), ..endpoint };
             let update = self.store().update_endpoint(open);
             scene::done(self.admin.block_on(update).expect("the store answers"));
             self.books.open().endpoint_changes(key.endpoint_id, |facts| {
@@ -388,4 +435,24 @@ impl<'a> Simulation<'a> {
         ledger.hold(leases == 0, || format!("{leases} leases are still held"));
         ledger.note(format_args!("the end"));
     }
+}
+
+/// Who carries out jobs. Nobody is told what became due by them: the walk finds it.
+fn start_runner(store: &Arc<dyn Store>, clock: &Arc<ManualClock>, rng: &Arc<dyn Rng>) -> Runner {
+    let candidate = WorkerId::new(clock.now(), &**rng);
+    let deps = runner::Deps {
+        jobs: store.clone(),
+        directory: store.clone(),
+        handoff: Arc::new(NoWorker),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        leadership: Leadership::new(
+            store.clone(),
+            clock.clone(),
+            candidate,
+            "jobs",
+            leadership::Settings::default(),
+        ),
+    };
+    Runner::new(deps, runner::Settings::default())
 }

@@ -1,6 +1,7 @@
 //! A whole instance in a test: the real store, publisher and worker around a clock that the test moves.
 
 mod endpoint;
+mod operation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use harbor_ingest::request::PublishRequest;
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::{Rng, SeededRng};
 use harbor_model::delivery::{Delivery, DeliveryWithAttempts};
+use harbor_model::endpoint::Endpoint;
 use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId};
 use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter};
 use harbor_model::port::observer::NoObserver;
@@ -27,11 +29,15 @@ use crate::receivers::{Received, ScriptedReceivers};
 use crate::services::TestDatabase;
 use crate::stores;
 use crate::world::endpoint::EndpointPlan;
+use crate::world::operation::Operation;
 
 pub use crate::world::endpoint::SECRET;
 
 /// When every world begins.
 pub const WORLD_BEGINS: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
+
+/// How far the clock moves at a time while something has a rate.
+const STEP: Duration = Duration::from_millis(10);
 
 /// The most items that a test reads of one list.
 const ALL: PageAsk = PageAsk { limit: 500, after: None };
@@ -52,6 +58,7 @@ pub struct World {
     pub tenant: TenantId,
     /// Chance, from a seed.
     pub rng: Arc<dyn Rng>,
+    operation: Operation,
     /// Dropped after everything that uses it.
     _database: Option<TestDatabase>,
 }
@@ -80,17 +87,15 @@ impl World {
         let (store, database) = stores::open_fresh(instance, clock.clone(), rng.clone()).await;
         let receivers = Arc::new(ScriptedReceivers::new(clock.clone()));
         let worker = start_worker(deps_of(&store, &clock, &rng, &receivers)).await;
-        let deps = publish::Deps {
-            intake: store.clone(),
-            directory: store.clone(),
-            handoff: Arc::new(worker.clone()),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            observer: Arc::new(NoObserver),
-        };
-        let publisher = Publisher::new(deps, harbor_ingest::request::Settings::default());
+        let publisher = publisher_of(&store, &worker, &clock, &rng);
         let tenant = create_tenant(&*store, "tn_world").await;
-        Self { clock, receivers, store, publisher, worker, tenant, rng, _database: database }
+        let operation = Operation::new(&store, &worker, &publisher, &clock, &rng);
+        Self { clock, receivers, store, publisher, worker, tenant, rng, operation, _database: database }
+    }
+
+    /// A publisher beside the world's own, as another process has one.
+    pub fn another_publisher(&self) -> Publisher {
+        publisher_of(&self.store, &self.worker, &self.clock, &self.rng)
     }
 
     /// What a worker of this world needs; a test may put something else in a place.
@@ -113,6 +118,17 @@ impl World {
         let request = PublishRequest {
             event_type: event_type.to_owned(),
             payload: Bytes::from_static(br#"{"amount": 1.10}"#),
+            ..PublishRequest::default()
+        };
+        self.try_publish(request).await.expect("the event is valid").event_id
+    }
+
+    /// Publishes an event with this ordering key and payload.
+    pub async fn publish_in_order(&self, key: &str, payload: impl Into<Bytes>) -> EventId {
+        let request = PublishRequest {
+            event_type: "order.changed".to_owned(),
+            payload: payload.into(),
+            ordering_key: Some(key.to_owned()),
             ..PublishRequest::default()
         };
         self.try_publish(request).await.expect("the event is valid").event_id
@@ -164,9 +180,14 @@ impl World {
         self.settle().await;
     }
 
-    /// Ends open deliveries whose endpoint is deleted or disabled.
-    pub async fn upkeep(&self) {
-        while self.store.end_orphans(self.clock.now(), 100).await.expect("the store answers") > 0 {}
+    /// Moves the clock on in small steps, as whatever has a rate needs it, letting everything happen.
+    pub async fn pass(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        self.settle().await;
+        while self.clock.now() < end {
+            self.clock.advance_to(end.min(self.clock.now() + STEP));
+            self.settle().await;
+        }
     }
 
     /// What became of every delivery to an endpoint, oldest first: each attempt's status or error, then
@@ -193,6 +214,14 @@ impl World {
         page.items.into_iter().rev().collect()
     }
 
+    /// The delivery of an event that goes to one endpoint.
+    pub async fn delivery_of(&self, event: EventId) -> Delivery {
+        let filter = DeliveryFilter { event_id: Some(event), ..DeliveryFilter::default() };
+        let page = self.store.deliveries(&self.tenant, filter, ALL).await.expect("the store answers");
+        let [delivery] = &page.items[..] else { panic!("one delivery of {event}, and not {:?}", page.items) };
+        delivery.clone()
+    }
+
     /// One delivery with its attempts.
     pub async fn delivery(&self, id: DeliveryId) -> DeliveryWithAttempts {
         let found = self.store.find_delivery(&self.tenant, id).await.expect("the store answers");
@@ -209,12 +238,32 @@ impl World {
         self.receivers.received(&shop.path)
     }
 
-    /// Changes an endpoint.
-    pub async fn change(&self, shop: &Shop, change: impl FnOnce(&mut harbor_model::endpoint::Endpoint)) {
+    /// The payload of every request that an endpoint got, in order.
+    pub fn bodies(&self, shop: &Shop) -> Vec<String> {
+        let text = |request: Received| String::from_utf8(request.body.into()).expect("payloads are text");
+        self.received(shop).into_iter().map(text).collect()
+    }
+
+    /// An endpoint as it is now.
+    pub async fn find(&self, shop: &Shop) -> Endpoint {
         let found = self.store.find_endpoint(&self.tenant, shop.id).await.expect("the store answers");
-        let mut endpoint = found.expect("the endpoint exists");
+        found.expect("the endpoint exists")
+    }
+
+    /// Changes an endpoint.
+    pub async fn change(&self, shop: &Shop, change: impl FnOnce(&mut Endpoint)) {
+        let mut endpoint = Endpoint { updated_at: self.now(), ..self.find(shop).await };
         change(&mut endpoint);
         let changed = self.store.update_endpoint(endpoint).await.expect("the store answers");
+        assert!(matches!(changed, Change::Done(_)), "{changed:?}");
+    }
+
+    /// Changes the tenant.
+    pub async fn change_tenant(&self, change: impl FnOnce(&mut Tenant)) {
+        let found = self.store.find_tenant(&self.tenant).await.expect("the store answers");
+        let mut tenant = Tenant { updated_at: self.now(), ..found.expect("the tenant exists") };
+        change(&mut tenant);
+        let changed = self.store.update_tenant(tenant).await.expect("the store answers");
         assert!(matches!(changed, Change::Done(_)), "{changed:?}");
     }
 }
@@ -248,6 +297,23 @@ fn deps_of(
         rng: rng.clone(),
         observer: Arc::new(NoObserver),
     }
+}
+
+fn publisher_of(
+    store: &Arc<dyn Store>,
+    worker: &Worker,
+    clock: &Arc<ManualClock>,
+    rng: &Arc<dyn Rng>,
+) -> Publisher {
+    let deps = publish::Deps {
+        intake: store.clone(),
+        directory: store.clone(),
+        handoff: Arc::new(worker.clone()),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        observer: Arc::new(NoObserver),
+    };
+    Publisher::new(deps, harbor_ingest::request::Settings::default())
 }
 
 async fn create_tenant(store: &dyn Store, id: &str) -> TenantId {

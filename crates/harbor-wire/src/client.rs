@@ -15,6 +15,7 @@ use http::Method;
 
 use crate::client::connection::{Connection, Request};
 use crate::health::{Health, Ping};
+use crate::job::Job;
 use crate::tenant::{CreateTenant, ListTenants, Tenant, UpdateTenant};
 
 pub use crate::client::error::ClientError;
@@ -58,8 +59,8 @@ impl Client {
         TenantClient::new(Arc::clone(&self.connection), Some(id))
     }
 
-    /// What belongs to the tenant of the credential. For a credential of the instance, only its API keys:
-    /// those of the instance.
+    /// What belongs to the tenant of the credential. For a credential of the instance, only its API keys,
+    /// and the jobs that remove tenants.
     pub fn own(&self) -> TenantClient {
         TenantClient::new(Arc::clone(&self.connection), None)
     }
@@ -97,5 +98,10 @@ impl Client {
     /// Changes a tenant.
     pub async fn update_tenant(&self, id: &str, change: &UpdateTenant) -> Result<Tenant, ClientError> {
         self.connection.ask(Request::new(Method::PATCH, &["v1", "tenants", id]).json(change)).await
+    }
+
+    /// Ends all access of a tenant at once. The job removes all that belongs to it.
+    pub async fn delete_tenant(&self, id: &str) -> Result<Job, ClientError> {
+        self.connection.ask(Request::new(Method::DELETE, &["v1", "tenants", id])).await
     }
 }

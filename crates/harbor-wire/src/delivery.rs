@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::object;
+
 /// One event owed to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
@@ -204,6 +206,73 @@ pub struct ReplayDelivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(default = false)]
     pub new_webhook_id: Option<bool>,
+}
+
+/// Which deliveries a job is about: those that match every field that is given. A replay
+/// needs at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"endpoint_id": "ep_01jd3x7m2r8v4q6t0w9y1z3b5d", "event_type": "appointment.created"}))]
+pub struct DeliveryFilter {
+    /// To this endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<String>,
+    /// Of this event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Of events of this type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// That stand so. A replay takes final ones, a cancellation open ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<DeliveryStatus>,
+    /// Made at or after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Made before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// Which deliveries to cancel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"filter": {"endpoint_id": "ep_01jd3x7m2r8v4q6t0w9y1z3b5d"}}))]
+pub struct CancelDeliveries {
+    /// Open deliveries that match and were made before this request.
+    #[serde(deserialize_with = "object::required")]
+    pub filter: DeliveryFilter,
+}
+
+/// Open dead letters, counted by endpoint and cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetterSummary {
+    /// By endpoint and cause, the most first.
+    pub data: Vec<DeadLetterGroup>,
+    /// Whether all were counted: at most 1,000,000 are.
+    pub complete: bool,
+}
+
+/// Open dead letters of one endpoint that died of one cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "endpoint_id": "ep_01jd3x7m2r8v4q6t0w9y1z3b5d",
+    "cause": "attempts_exhausted",
+    "count": 42,
+    "first_dead_at": "2026-01-31T12:00:00.000Z",
+    "last_dead_at": "2026-01-31T13:00:00.000Z",
+}))]
+pub struct DeadLetterGroup {
+    /// Of which endpoint.
+    pub endpoint_id: String,
+    /// Dead of what.
+    pub cause: Cause,
+    /// How many.
+    pub count: u64,
+    /// When the first of them died.
+    pub first_dead_at: String,
+    /// When the last of them died.
+    pub last_dead_at: String,
 }
 
 /// Which deliveries to list.

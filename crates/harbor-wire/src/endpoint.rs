@@ -8,7 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::object;
 use crate::patch::Patch;
 use crate::policy::{
-    CircuitBreaker, CircuitBreakerSettings, PolicyOrigins, RateLimit, RetrySettings, Signing,
+    CircuitBreaker, CircuitBreakerSettings, OnDead, Ordering, PolicyOrigins, RateLimit, RetrySettings,
+    Signing,
 };
 
 /// An endpoint to be made. Policies that are left out are inherited from the tenant and the instance.
@@ -59,6 +60,12 @@ pub struct CreateEndpoint {
     /// When it is left alone for a while.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerSettings>,
+    /// What its deliveries are ordered by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
+    /// What becomes of an ordered lane whose head is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_dead: Option<OnDead>,
     /// Which signatures requests carry.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
@@ -108,6 +115,14 @@ pub struct UpdateEndpoint {
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<CircuitBreakerSettings>, required = false)]
     pub circuit_breaker: Patch<CircuitBreakerSettings>,
+    /// What its deliveries are ordered by. Those that are there already stay where they are.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<Ordering>, required = false)]
+    pub ordering: Patch<Ordering>,
+    /// What becomes of an ordered lane whose head is dead.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<OnDead>, required = false)]
+    pub on_dead: Patch<OnDead>,
     /// Which signatures requests carry.
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<Signing>, required = false)]
@@ -139,6 +154,9 @@ pub struct Endpoint {
     pub description: Option<String>,
     /// Whether new deliveries wait.
     pub paused: bool,
+    /// At which rate what waited goes since it was resumed; null where nothing is held back.
+    #[schema(required)]
+    pub draining: Option<Draining>,
     /// Whether it gets no events.
     pub disabled: bool,
     /// Why it gets no events; null where it gets them.
@@ -162,6 +180,10 @@ pub struct Endpoint {
     pub max_in_flight: u32,
     /// When it is left alone for a while.
     pub circuit_breaker: CircuitBreaker,
+    /// What its deliveries are ordered by.
+    pub ordering: Ordering,
+    /// What becomes of an ordered lane whose head is dead.
+    pub on_dead: OnDead,
     /// Which signatures requests carry.
     pub signing: Signing,
     /// Where each policy came from, by the path of its field.
@@ -186,6 +208,30 @@ pub enum DisabledReason {
     Manual,
     /// It answered 410.
     Gone,
+    /// Nothing but failures came from it for days.
+    Failing,
+}
+
+/// The rate at which an endpoint takes what waited while it was paused. Ends when nothing of that is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"per_second": 50, "since": "2026-01-31T12:00:00.000Z"}))]
+pub struct Draining {
+    /// Deliveries per second.
+    pub per_second: u32,
+    /// When the endpoint was resumed.
+    pub since: String,
+}
+
+/// How to resume an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"drain_per_second": 50}))]
+pub struct ResumeEndpoint {
+    /// The most deliveries per second of what waited; as fast as the endpoint takes them unless set.
+    /// Fresh deliveries are not held back by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub drain_per_second: Option<u32>,
 }
 
 /// How the circuit breaker of an endpoint stands. While it is not closed, deliveries wait and burn no attempts.

@@ -100,6 +100,7 @@ pub enum BatchResult {
     "id": "evt_01jd3x7m2r8v4q6t0w9y1z3b5d",
     "event_type": "appointment.created",
     "payload": {"appointment": 42},
+    "expunged": false,
     "created_at": "2026-01-31T12:00:00.000Z",
     "occurred_at": null,
     "deliver_at": null,
@@ -115,9 +116,11 @@ pub struct Event {
     pub id: String,
     /// What happened.
     pub event_type: String,
-    /// The payload as it was published.
+    /// The payload as it was published; null once it is expunged.
     #[schema(value_type = serde_json::Value)]
     pub payload: Box<RawValue>,
+    /// Whether the payload was removed for good.
+    pub expunged: bool,
     /// When it was published.
     pub created_at: String,
     /// When it happened, if the publisher said so.

@@ -11,6 +11,8 @@ pub mod event;
 pub mod api_key;
 pub mod delivery;
 pub mod endpoint;
+pub mod job;
+pub mod lane;
 pub mod subscription;
 pub mod tenant;
 

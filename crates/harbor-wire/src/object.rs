@@ -16,6 +16,17 @@ where
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
+/// Reads an object.
+pub(crate) fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer
+        .deserialize_map(ObjectVisitor(PhantomData))?
+        .ok_or_else(|| serde::de::Error::invalid_type(serde::de::Unexpected::Unit, &"an object"))
+}
+
 struct ObjectVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
@@ -36,6 +47,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 #[cfg(test)]
 mod tests {
+    use crate::delivery::CancelDeliveries;
     use crate::endpoint::CreateEndpoint;
 
     #[test]
@@ -46,6 +58,16 @@ mod tests {
         assert_eq!(read("{\"max_attempts\": 3}").unwrap().retry.unwrap().max_attempts, Some(3));
         assert_eq!(read("null").unwrap().retry, None);
         for refused in ["[]", "[3]", "3", "\"x\"", "{\"x\": 1}"] {
+            assert!(read(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_nested_field_that_is_required_is_an_object() {
+        let read =
+            |filter: &str| serde_json::from_str::<CancelDeliveries>(&format!("{{\"filter\": {filter}}}"));
+        assert_eq!(read("{\"event_type\": \"a\"}").unwrap().filter.event_type.as_deref(), Some("a"));
+        for refused in ["null", "[]", "3", "{\"x\": 1}"] {
             assert!(read(refused).is_err(), "{refused}");
         }
     }

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 /// What a merge patch does to one field.
 ///
 /// A field of this type is written `#[serde(skip_serializing_if = "Patch::is_kept")]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patch<T> {
     /// Leaves it as it is: the field is not in the patch.
     #[default]

@@ -172,6 +172,87 @@ pub enum SigningScheme {
     Harborhook,
 }
 
+/// What an endpoint's events are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// By nothing: each goes when it can.
+    None,
+    /// Those with one `ordering_key` go one after the other; one without a key is unordered.
+    Key,
+    /// All go one after the other.
+    Endpoint,
+}
+
+/// What becomes of an ordered lane whose head is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDead {
+    /// The next one goes.
+    Skip,
+    /// Nothing goes until somebody skips or retries the head.
+    Hold,
+}
+
+/// How much a tenant may publish. What is left out is inherited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"per_second": 100, "burst": 500, "per_day": 1_000_000}))]
+pub struct QuotaSettings {
+    /// Events per second over a long time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub per_second: Option<u32>,
+    /// Events that may come at once after a quiet time. As many as `per_second` unless set; goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub burst: Option<u32>,
+    /// Events in one day of UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
+    pub per_day: Option<u64>,
+}
+
+/// How much a tenant may publish: the values in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"per_second": 100, "burst": 500, "per_day": null}))]
+pub struct Quota {
+    /// Events per second over a long time; null for no limit.
+    #[schema(required)]
+    pub per_second: Option<u32>,
+    /// Events that may come at once after a quiet time; null for no limit.
+    #[schema(required)]
+    pub burst: Option<u32>,
+    /// Events in one day of UTC; null for no limit.
+    #[schema(required)]
+    pub per_day: Option<u64>,
+}
+
+/// How long what happened is kept. What is left out is inherited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"history": "30d", "dead_letters": "90d"}))]
+pub struct RetentionSettings {
+    /// How long events, deliveries and attempts are kept, from the publish on: `1m` to `3650d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "30d")]
+    pub history: Option<String>,
+    /// How long a dead letter is kept with its event, from its death on: `1m` to `3650d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "90d")]
+    pub dead_letters: Option<String>,
+}
+
+/// How long what happened is kept: the values in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"history": "30d", "dead_letters": "90d"}))]
+pub struct Retention {
+    /// How long events, deliveries and attempts are kept, from the publish on.
+    pub history: String,
+    /// How long a dead letter is kept with its event, from its death on.
+    pub dead_letters: String,
+}
+
 /// Where a value of a policy came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

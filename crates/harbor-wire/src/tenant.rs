@@ -6,7 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::object;
 use crate::patch::Patch;
 use crate::policy::{
-    CircuitBreaker, CircuitBreakerSettings, PolicyOrigins, RateLimit, RetrySettings, Signing,
+    CircuitBreaker, CircuitBreakerSettings, OnDead, Ordering, PolicyOrigins, Quota, QuotaSettings, RateLimit,
+    Retention, RetentionSettings, RetrySettings, Signing,
 };
 
 /// A tenant to be made.
@@ -26,7 +27,7 @@ pub struct CreateTenant {
     pub policy: Option<TenantPolicySettings>,
 }
 
-/// What is set for all endpoints of a tenant. What is left out is inherited from the instance.
+/// What is set for a tenant and all its endpoints. What is left out is inherited from the instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantPolicySettings {
@@ -47,9 +48,21 @@ pub struct TenantPolicySettings {
     /// When an endpoint is left alone for a while.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerSettings>,
+    /// What deliveries of each endpoint are ordered by. `none` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
+    /// What becomes of an ordered lane whose head is dead. `skip` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_dead: Option<OnDead>,
     /// Which signatures requests carry.
     #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
+    /// How much it may publish.
+    #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaSettings>,
+    /// How long what happened is kept.
+    #[serde(default, deserialize_with = "object::only", skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSettings>,
     /// Whether its endpoints may have plain `http` URLs. False unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_http: Option<bool>,
@@ -98,8 +111,24 @@ pub struct UpdateTenantPolicy {
     pub circuit_breaker: Patch<CircuitBreakerSettings>,
     /// See the tenant's policy.
     #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<Ordering>, required = false)]
+    pub ordering: Patch<Ordering>,
+    /// See the tenant's policy.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<OnDead>, required = false)]
+    pub on_dead: Patch<OnDead>,
+    /// See the tenant's policy.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<Signing>, required = false)]
     pub signing: Patch<Signing>,
+    /// See the tenant's policy; fields that are not named stay.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<QuotaSettings>, required = false)]
+    pub quota: Patch<UpdateQuota>,
+    /// See the tenant's policy; fields that are not named stay.
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    #[schema(value_type = Option<RetentionSettings>, required = false)]
+    pub retention: Patch<UpdateRetention>,
     /// See the tenant's policy.
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<bool>, required = false)]
@@ -108,6 +137,32 @@ pub struct UpdateTenantPolicy {
     #[serde(skip_serializing_if = "Patch::is_kept")]
     #[schema(value_type = Option<Vec<String>>, required = false)]
     pub allowed_subnets: Patch<Vec<String>>,
+}
+
+/// A change of a tenant's quota; null returns a field to its inherited value. A quota that loses its
+/// `per_second` loses its `burst` as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UpdateQuota {
+    /// See [`QuotaSettings::per_second`].
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    pub per_second: Patch<u32>,
+    /// See [`QuotaSettings::burst`].
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    pub burst: Patch<u32>,
+    /// See [`QuotaSettings::per_day`].
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    pub per_day: Patch<u64>,
+}
+
+/// A change of a tenant's retention; null returns a field to its inherited value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UpdateRetention {
+    /// See [`RetentionSettings::history`].
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    pub history: Patch<String>,
+    /// See [`RetentionSettings::dead_letters`].
+    #[serde(skip_serializing_if = "Patch::is_kept")]
+    pub dead_letters: Patch<String>,
 }
 
 /// A tenant.
@@ -119,7 +174,7 @@ pub struct Tenant {
     /// For people.
     #[schema(example = "Acme Ltd")]
     pub name: String,
-    /// What is in force for endpoints that set nothing themselves.
+    /// What is in force for the tenant, and for endpoints that set nothing themselves.
     pub policy: TenantPolicy,
     /// When it was made.
     #[schema(example = "2026-01-31T12:00:00.000Z")]
@@ -129,7 +184,7 @@ pub struct Tenant {
     pub updated_at: String,
 }
 
-/// The policy in force for endpoints that set nothing themselves, and where it came from.
+/// The policy in force for a tenant and its endpoints that set nothing themselves, and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TenantPolicy {
     /// The time for one attempt.
@@ -145,8 +200,16 @@ pub struct TenantPolicy {
     pub max_in_flight: u32,
     /// When an endpoint is left alone for a while.
     pub circuit_breaker: CircuitBreaker,
+    /// What deliveries of each endpoint are ordered by.
+    pub ordering: Ordering,
+    /// What becomes of an ordered lane whose head is dead.
+    pub on_dead: OnDead,
     /// Which signatures requests carry.
     pub signing: Signing,
+    /// How much it may publish.
+    pub quota: Quota,
+    /// How long what happened is kept.
+    pub retention: Retention,
     /// Whether its endpoints may have plain `http` URLs. The instance may allow them all the same.
     pub allow_http: bool,
     /// Subnets that its endpoints may lie in though they are not public.

@@ -12,10 +12,13 @@ use crate::command::dlq::DlqCommand;
 use crate::command::endpoint::EndpointCommand;
 use crate::command::event::EventCommand;
 use crate::command::health;
+use crate::command::job::JobCommand;
 use crate::command::key::KeyCommand;
 use crate::command::ping;
 use crate::command::quick::QuickCommand;
+use crate::command::replay::ReplayCommand;
 use crate::command::subscription::SubscriptionCommand;
+use crate::command::tail::TailArgs;
 use crate::command::tenant::TenantCommand;
 use crate::command::traffic::TrafficCommand;
 use crate::command::version::VersionArgs;
@@ -36,6 +39,8 @@ Every day:
   harborctl event publish invoice.paid --data '{\"invoice\": 42}'
   harborctl delivery list --status failed
   harborctl dlq list --output json | jq -r '.data[].id'
+  harborctl replay start --from 2h --endpoint ep_… --wait
+  harborctl tail
 
 Where the server and the key come from, the first wins:
   1. flags
@@ -83,6 +88,14 @@ enum Command {
     /// Dead letters: deliveries that are tried no more
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Replays of many deliveries, as jobs
+    #[command(subcommand)]
+    Replay(ReplayCommand),
+    /// Jobs that cancel deliveries, and those that remove tenants
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Follow attempts as they are made; Ctrl-C ends it
+    Tail(TailArgs),
     /// API keys, of a tenant or of the instance
     #[command(subcommand)]
     Key(KeyCommand),
@@ -139,6 +152,9 @@ async fn dispatch(cli: Cli, environment: &Environment, no_color: bool) -> Result
         Command::Event(command) => command.run(&cx).await,
         Command::Delivery(command) => command.run(&cx).await,
         Command::Dlq(command) => command.run(&cx).await,
+        Command::Replay(command) => command.run(&cx).await,
+        Command::Job(command) => command.run(&cx).await,
+        Command::Tail(args) => args.run(&cx).await,
         Command::Key(command) => command.run(&cx).await,
         Command::Config(command) => command.run(&cx, &files).await,
         Command::Completion(args) => args.run(&cx.output),

@@ -4,11 +4,14 @@ pub(crate) mod delivery;
 pub(crate) mod dlq;
 pub(crate) mod endpoint;
 pub(crate) mod event;
+pub(crate) mod job;
 pub(crate) mod key;
+pub(crate) mod replay;
 pub(crate) mod subscription;
 pub(crate) mod tenant;
 
 pub(crate) mod quick;
+pub(crate) mod tail;
 pub(crate) mod traffic;
 
 pub(crate) mod health;

@@ -27,6 +27,16 @@ pub(crate) enum Failure {
     Output(#[from] io::Error),
 }
 
+/// Whether the server may answer the same request later: it is away, starts anew or has too much to do.
+pub(crate) fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::Problem(problem) => [429, 502, 503, 504].contains(&problem.status),
+        ClientError::Unexpected { status, .. } => [429, 502, 503, 504].contains(status),
+        ClientError::Settings(_) => false,
+    }
+}
+
 impl Failure {
     /// The exit code: 1 where the server refused or the operation failed, 2 for what the caller did wrong.
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -9,6 +9,7 @@ mod cli;
 mod command;
 
 mod args;
+mod confirm;
 mod context;
 mod failure;
 mod output;

@@ -1,6 +1,7 @@
 //! What a command writes: its result on stdout, everything else on stderr.
 //!
-//! With `--output json` stdout holds exactly one JSON value, whatever happens.
+//! With `--output json` stdout holds exactly one JSON value, whatever happens; one in each line where
+//! results come one by one.
 
 pub(crate) mod attempts;
 pub(crate) mod policy;
@@ -86,12 +87,34 @@ impl Output {
     ) -> Result<(), Failure> {
         let json = || serde_json::to_string_pretty(value).map_err(io::Error::from);
         let text = match self.format {
-            // The clock is read only now, so that nothing that was waited for lies in the future.
-            Format::Table => human(&View { width: self.width, color: self.color, now: clock::now() }),
+            Format::Table => human(&self.view()),
             Format::Json => json()?,
             Format::Yaml => yaml::from_json(&json()?),
         };
         self.write(&text)
+    }
+
+    /// Writes one of many results: a line, or a document of YAML.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn item<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce(&View) -> String,
+    ) -> Result<(), Failure> {
+        let json = || serde_json::to_string(value).map_err(io::Error::from);
+        let text = match self.format {
+            Format::Table => human(&self.view()),
+            Format::Json => json()?,
+            Format::Yaml => format!("---\n{}", yaml::from_json(&json()?)),
+        };
+        self.write(&text)
+    }
+
+    /// The clock is read only now, so that nothing that was waited for lies in the future.
+    fn view(&self) -> View {
+        View { width: self.width, color: self.color, now: clock::now() }
     }
 
     /// Writes text as it is, with a line end if it has none.

@@ -1,5 +1,7 @@
 //! Waits until deliveries are final.
 
+pub(crate) mod job;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -83,7 +85,7 @@ impl Waited {
 }
 
 /// Whether nothing becomes of it any more.
-fn is_final(status: DeliveryStatus) -> bool {
+pub(crate) fn is_final(status: DeliveryStatus) -> bool {
     match status {
         DeliveryStatus::Delivered | DeliveryStatus::Dead | DeliveryStatus::Cancelled => true,
         DeliveryStatus::Queued | DeliveryStatus::Inflight | DeliveryStatus::Failed => false,

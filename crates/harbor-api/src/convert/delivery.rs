@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harbor_model::attempt::{Attempt, ErrorClass};
 use harbor_model::delivery::{Cause, DeadLetterState, Delivery, DeliveryStatus, DeliveryWithAttempts};
 use harbor_model::invalid::FieldError;
-use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter};
+use harbor_model::port::history::{DeadLetterFilter, DeadLetterGroup, DeadLetterSummary, DeliveryFilter};
 use harbor_wire::delivery as wire;
 use harbor_wire::event::ListEventDeliveries;
 
@@ -55,6 +55,21 @@ pub(crate) fn write_dead_letter(delivery: &Delivery) -> wire::DeadLetter {
     }
 }
 
+/// Writes out a count of dead letters.
+pub(crate) fn write_dead_letter_summary(summary: &DeadLetterSummary) -> wire::DeadLetterSummary {
+    let group = |group: &DeadLetterGroup| wire::DeadLetterGroup {
+        endpoint_id: group.endpoint_id.to_string(),
+        cause: write_cause(group.cause),
+        count: group.count,
+        first_dead_at: group.first_dead_at.to_string(),
+        last_dead_at: group.last_dead_at.to_string(),
+    };
+    wire::DeadLetterSummary {
+        data: summary.groups.iter().map(group).collect(),
+        complete: summary.is_complete,
+    }
+}
+
 fn write_attempt(attempt: &Attempt) -> wire::Attempt {
     wire::Attempt {
         id: attempt.id.to_string(),
@@ -86,7 +101,8 @@ fn write_headers(headers: &[(String, String)]) -> BTreeMap<String, String> {
     shown
 }
 
-fn write_status(status: DeliveryStatus) -> wire::DeliveryStatus {
+/// Writes out a status.
+pub(crate) fn write_status(status: DeliveryStatus) -> wire::DeliveryStatus {
     match status {
         DeliveryStatus::Queued => wire::DeliveryStatus::Queued,
         DeliveryStatus::Inflight => wire::DeliveryStatus::Inflight,
@@ -97,7 +113,8 @@ fn write_status(status: DeliveryStatus) -> wire::DeliveryStatus {
     }
 }
 
-fn read_status(status: wire::DeliveryStatus) -> DeliveryStatus {
+/// Reads a status.
+pub(crate) fn read_status(status: wire::DeliveryStatus) -> DeliveryStatus {
     match status {
         wire::DeliveryStatus::Queued => DeliveryStatus::Queued,
         wire::DeliveryStatus::Inflight => DeliveryStatus::Inflight,

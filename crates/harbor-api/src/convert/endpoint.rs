@@ -68,6 +68,8 @@ pub(crate) fn read(
         rate_limit: endpoint.rate_limit,
         max_in_flight: endpoint.max_in_flight,
         circuit_breaker: endpoint.circuit_breaker,
+        ordering: endpoint.ordering,
+        on_dead: endpoint.on_dead,
         signing: endpoint.signing,
     };
     let policy = read_layer(fields, &mut checks);
@@ -153,8 +155,16 @@ fn check_waits(policy: &Policy, own: &PolicyLayer, checks: &mut Checks) {
 /// Writes out what may be changed of an endpoint, as [`read`] reads it. Holds the values of its headers,
 /// so it must not be shown.
 pub(crate) fn write_fields(endpoint: &Endpoint) -> wire::CreateEndpoint {
-    let PolicyFields { timeout_ms, retry, rate_limit, max_in_flight, circuit_breaker, signing } =
-        write_layer(&endpoint.policy);
+    let PolicyFields {
+        timeout_ms,
+        retry,
+        rate_limit,
+        max_in_flight,
+        circuit_breaker,
+        ordering,
+        on_dead,
+        signing,
+    } = write_layer(&endpoint.policy);
     let header = |header: &CustomHeader| (header.name.clone(), header.value.expose().to_owned());
     wire::CreateEndpoint {
         url: endpoint.url.as_str().to_owned(),
@@ -168,6 +178,8 @@ pub(crate) fn write_fields(endpoint: &Endpoint) -> wire::CreateEndpoint {
         rate_limit,
         max_in_flight,
         circuit_breaker,
+        ordering,
+        on_dead,
         signing,
         metadata: Some(endpoint.metadata.clone()),
     }
@@ -187,10 +199,14 @@ pub(crate) fn write(
         name: endpoint.name.clone(),
         description: endpoint.description.clone(),
         paused: endpoint.paused,
+        draining: endpoint
+            .drain
+            .map(|drain| wire::Draining { per_second: drain.per_second, since: drain.since.to_string() }),
         disabled: endpoint.disabled.is_some(),
         disabled_reason: endpoint.disabled.map(|reason| match reason {
             DisabledReason::Manual => wire::DisabledReason::Manual,
             DisabledReason::Gone => wire::DisabledReason::Gone,
+            DisabledReason::Failing => wire::DisabledReason::Failing,
         }),
         circuit: write_circuit(breaker),
         header_names: endpoint.headers.iter().map(|header| header.name.clone()).collect(),
@@ -199,6 +215,8 @@ pub(crate) fn write(
         rate_limit: effective.rate_limit,
         max_in_flight: effective.max_in_flight,
         circuit_breaker: effective.circuit_breaker,
+        ordering: effective.ordering,
+        on_dead: effective.on_dead,
         signing: effective.signing,
         policy_origins: effective.origins,
         metadata: endpoint.metadata.clone(),

@@ -74,7 +74,10 @@ pub(crate) fn write_summary(event: &EventSummary) -> wire::EventSummary {
 /// # Errors
 /// The payload is not the JSON that it was when it was taken: the store is damaged.
 pub(crate) fn write(event: &Event) -> Result<wire::Event, Fault> {
-    let text = String::from_utf8(event.body.payload.to_vec());
+    // Nothing is no JSON: it is what is left of a payload that was removed.
+    let is_expunged = event.body.payload.is_empty();
+    let bytes = if is_expunged { b"null".to_vec() } else { event.body.payload.to_vec() };
+    let text = String::from_utf8(bytes);
     let text = text.map_err(|error| Fault::new("the payload of an event is not UTF-8", error))?;
     let payload = RawValue::from_string(text);
     let payload = payload.map_err(|error| Fault::new("the payload of an event is not JSON", error))?;
@@ -82,6 +85,7 @@ pub(crate) fn write(event: &Event) -> Result<wire::Event, Fault> {
         id: event.body.id.to_string(),
         event_type: event.body.event_type.to_string(),
         payload,
+        expunged: is_expunged,
         created_at: event.body.created_at.to_string(),
         occurred_at: event.occurred_at.map(|at| at.to_string()),
         deliver_at: event.deliver_at.map(|at| at.to_string()),

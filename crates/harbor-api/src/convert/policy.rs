@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use harbor_model::policy::breaker::BreakerPolicy;
+use harbor_model::policy::order::{OnDead, Ordering};
+use harbor_model::policy::quota::{Quota, QuotaLayer};
+use harbor_model::policy::retention::{Retention, RetentionLayer};
 use harbor_model::policy::retry::ClientErrors;
 use harbor_model::policy::written::{
-    RetryStrategy, SCHEDULE_WAITS_MAX, SigningScheme, WrittenBreaker, WrittenPolicy, WrittenRateLimit,
-    WrittenRetry, WrittenSigning,
+    RETENTION_MAX, RetryStrategy, SCHEDULE_WAITS_MAX, SigningScheme, WrittenBreaker, WrittenPolicy,
+    WrittenQuota, WrittenRateLimit, WrittenRetention, WrittenRetry, WrittenSigning,
 };
 use harbor_model::policy::{Origin, Policy, PolicyLayer, RateLimit, SigningSchemes};
-use harbor_model::text::{DURATION_MAX, parse_duration, print_duration};
+use harbor_model::text::{DURATION_MAX, parse_duration_up_to, print_duration};
 use harbor_wire::policy as wire;
 
 use crate::convert::checks::Checks;
@@ -22,6 +25,8 @@ pub(crate) struct PolicyFields {
     pub(crate) rate_limit: Option<wire::RateLimit>,
     pub(crate) max_in_flight: Option<u32>,
     pub(crate) circuit_breaker: Option<wire::CircuitBreakerSettings>,
+    pub(crate) ordering: Option<wire::Ordering>,
+    pub(crate) on_dead: Option<wire::OnDead>,
     pub(crate) signing: Option<wire::Signing>,
 }
 
@@ -32,6 +37,8 @@ pub(crate) struct Effective {
     pub(crate) rate_limit: Option<wire::RateLimit>,
     pub(crate) max_in_flight: u32,
     pub(crate) circuit_breaker: wire::CircuitBreaker,
+    pub(crate) ordering: wire::Ordering,
+    pub(crate) on_dead: wire::OnDead,
     pub(crate) signing: wire::Signing,
     pub(crate) origins: wire::PolicyOrigins,
 }
@@ -47,9 +54,48 @@ pub(crate) fn read_layer(fields: PolicyFields, checks: &mut Checks) -> Option<Po
             .circuit_breaker
             .map(|breaker| read_breaker(&breaker, checks))
             .unwrap_or_default(),
+        ordering: fields.ordering.map(read_ordering),
+        on_dead: fields.on_dead.map(read_on_dead),
         signing: fields.signing.map(|signing| read_signing(&signing)).unwrap_or_default(),
     };
     written.layer(checks.prefix()).map_err(|errors| checks.extend(errors)).ok()
+}
+
+/// Reads a quota; none where something breaks a rule, which is noted.
+pub(crate) fn read_quota(quota: wire::QuotaSettings, checks: &mut Checks) -> Option<QuotaLayer> {
+    let wire::QuotaSettings { per_second, burst, per_day } = quota;
+    let written = WrittenQuota { per_second, burst, per_day };
+    written.layer(checks.prefix()).map_err(|errors| checks.extend(errors)).ok()
+}
+
+/// Reads a retention; none where something breaks a rule, which is noted.
+pub(crate) fn read_retention(
+    retention: &wire::RetentionSettings,
+    checks: &mut Checks,
+) -> Option<RetentionLayer> {
+    let mut read = |field: &str, text: &Option<String>| {
+        read_duration_up_to(RETENTION_MAX, field, text.as_deref(), checks)
+    };
+    let written = WrittenRetention {
+        history: read("retention.history", &retention.history),
+        dead_letters: read("retention.dead_letters", &retention.dead_letters),
+    };
+    written.layer(checks.prefix()).map_err(|errors| checks.extend(errors)).ok()
+}
+
+fn read_ordering(ordering: wire::Ordering) -> Ordering {
+    match ordering {
+        wire::Ordering::None => Ordering::None,
+        wire::Ordering::Key => Ordering::Key,
+        wire::Ordering::Endpoint => Ordering::Endpoint,
+    }
+}
+
+fn read_on_dead(on_dead: wire::OnDead) -> OnDead {
+    match on_dead {
+        wire::OnDead::Skip => OnDead::Skip,
+        wire::OnDead::Hold => OnDead::Hold,
+    }
 }
 
 fn read_retry(retry: &wire::RetrySettings, checks: &mut Checks) -> WrittenRetry {
@@ -84,9 +130,17 @@ fn read_wait(field: &str, text: &str, checks: &mut Checks) -> Duration {
 
 /// Reads a duration such as `30s`; at most a year.
 pub(crate) fn read_duration(field: &str, text: Option<&str>, checks: &mut Checks) -> Option<Duration> {
-    let days = DURATION_MAX.as_secs() / (24 * 60 * 60);
-    let read = parse_duration(text?).map_err(|error| format!("{error}, and at most {days}d"));
-    checks.ok(field, read)
+    read_duration_up_to(DURATION_MAX, field, text, checks)
+}
+
+fn read_duration_up_to(
+    max: Duration,
+    field: &str,
+    text: Option<&str>,
+    checks: &mut Checks,
+) -> Option<Duration> {
+    let read = parse_duration_up_to(text?, max);
+    checks.ok(field, read.map_err(|error| format!("{error}, and at most {}", print_duration(max))))
 }
 
 fn read_strategy(strategy: wire::RetryStrategy) -> RetryStrategy {
@@ -138,8 +192,58 @@ pub(crate) fn write_layer(layer: &PolicyLayer) -> PolicyFields {
         rate_limit: layer.rate_limit.map(write_rate_limit),
         max_in_flight: layer.max_in_flight,
         circuit_breaker: (breaker != WrittenBreaker::default()).then(|| write_breaker_layer(breaker)),
+        ordering: layer.ordering.map(write_ordering),
+        on_dead: layer.on_dead.map(write_on_dead),
         signing: layer.signing.map(write_signing),
     }
+}
+
+/// Writes out a quota as [`read_quota`] reads it.
+pub(crate) fn write_quota_layer(quota: QuotaLayer) -> Option<wire::QuotaSettings> {
+    (quota != QuotaLayer::default()).then(|| wire::QuotaSettings {
+        per_second: quota.rate.map(|rate| rate.per_second),
+        burst: quota.rate.map(|rate| rate.burst),
+        per_day: quota.per_day,
+    })
+}
+
+/// Writes out a retention as [`read_retention`] reads it.
+pub(crate) fn write_retention_layer(retention: RetentionLayer) -> Option<wire::RetentionSettings> {
+    (retention != RetentionLayer::default()).then(|| wire::RetentionSettings {
+        history: retention.history.map(print_duration),
+        dead_letters: retention.dead_letters.map(print_duration),
+    })
+}
+
+/// Writes out the quota in force, and adds to `origins` where each part came from.
+pub(crate) fn write_quota(quota: &Quota, origins: &mut wire::PolicyOrigins) -> wire::Quota {
+    let (rate, per_day) = (quota.rate, quota.per_day);
+    note_origins(
+        origins,
+        [("quota.per_second", rate.origin), ("quota.burst", rate.origin), ("quota.per_day", per_day.origin)],
+    );
+    wire::Quota {
+        per_second: rate.value.map(|rate| rate.per_second),
+        burst: rate.value.map(|rate| rate.burst),
+        per_day: per_day.value,
+    }
+}
+
+/// Writes out the retention in force, and adds to `origins` where each part came from.
+pub(crate) fn write_retention(retention: &Retention, origins: &mut wire::PolicyOrigins) -> wire::Retention {
+    let Retention { history, dead_letters } = retention;
+    note_origins(
+        origins,
+        [("retention.history", history.origin), ("retention.dead_letters", dead_letters.origin)],
+    );
+    wire::Retention {
+        history: print_duration(history.value),
+        dead_letters: print_duration(dead_letters.value),
+    }
+}
+
+fn note_origins<const N: usize>(origins: &mut wire::PolicyOrigins, list: [(&str, Origin); N]) {
+    origins.extend(list.into_iter().map(|(field, origin)| (field.to_owned(), write_origin(origin))));
 }
 
 /// Writes out the policy in force, and where each value came from.
@@ -150,6 +254,8 @@ pub(crate) fn write_effective(policy: &Policy) -> Effective {
         ("timeout_ms", policy.timeout.origin),
         ("rate_limit", policy.rate_limit.origin),
         ("max_in_flight", policy.max_in_flight.origin),
+        ("ordering", policy.ordering.origin),
+        ("on_dead", policy.on_dead.origin),
         ("signing", policy.signing.origin),
         ("retry.max_attempts", origins.max_attempts),
         ("retry.strategy", origins.backoff),
@@ -170,6 +276,8 @@ pub(crate) fn write_effective(policy: &Policy) -> Effective {
         rate_limit: policy.rate_limit.value.map(write_rate_limit),
         max_in_flight: policy.max_in_flight.value,
         circuit_breaker: write_breaker(policy.breaker),
+        ordering: write_ordering(policy.ordering.value),
+        on_dead: write_on_dead(policy.on_dead.value),
         signing: write_signing(policy.signing.value),
         origins: list.into_iter().map(|(field, origin)| (field.to_owned(), write_origin(origin))).collect(),
     }
@@ -231,6 +339,21 @@ fn write_breaker(breaker: BreakerPolicy) -> wire::CircuitBreaker {
         cooldown: print_duration(breaker.cooldown),
         cooldown_max: print_duration(breaker.cooldown_max),
         probes: breaker.probes,
+    }
+}
+
+fn write_ordering(ordering: Ordering) -> wire::Ordering {
+    match ordering {
+        Ordering::None => wire::Ordering::None,
+        Ordering::Key => wire::Ordering::Key,
+        Ordering::Endpoint => wire::Ordering::Endpoint,
+    }
+}
+
+fn write_on_dead(on_dead: OnDead) -> wire::OnDead {
+    match on_dead {
+        OnDead::Skip => wire::OnDead::Skip,
+        OnDead::Hold => wire::OnDead::Hold,
     }
 }
 

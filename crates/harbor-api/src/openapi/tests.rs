@@ -56,6 +56,8 @@ fn operations_are_complete_and_have_names_of_their_own() {
         assert_eq!(named, path.matches('{').count(), "{at}");
         let responses = operation["responses"].as_object().unwrap();
         assert!(responses.keys().any(|status| status.starts_with('2')), "{at}");
+        let tells_quota = responses.values().any(|answer| answer["headers"].get("RateLimit").is_some());
+        assert_eq!(tells_quota, path.contains("/events:"), "{at}");
         let is_open = operation["security"] == json!([{}]);
         assert_eq!(is_open, !path.starts_with("/v1/"), "{at}");
         assert_eq!(responses.contains_key("401"), !is_open, "{at}");
@@ -112,6 +114,11 @@ fn policies_have_the_bounds_of_the_model() {
     for field in ["RateLimit.per_second", "RateLimit.burst"] {
         check(field, (*written::RATE.start()).into(), (*written::RATE.end()).into());
     }
+    for field in ["QuotaSettings.per_second", "QuotaSettings.burst", "ResumeEndpoint.drain_per_second"] {
+        check(field, (*written::RATE.start()).into(), (*written::RATE.end()).into());
+    }
+    let (day_min, day_max) = written::PER_DAY.into_inner();
+    check("QuotaSettings.per_day", day_min as f64, day_max as f64);
     let (attempts_min, attempts_max) = written::ATTEMPTS.into_inner();
     check("RetrySettings.max_attempts", attempts_min.into(), attempts_max.into());
     let (failures_min, failures_max) = written::CONSECUTIVE_FAILURES.into_inner();

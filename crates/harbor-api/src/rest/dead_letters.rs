@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use harbor_auth::permit::Action;
 use harbor_model::id::DeliveryId;
-use harbor_wire::delivery::{DeadLetter, ListDeadLetters};
+use harbor_wire::delivery::{DeadLetter, DeadLetterSummary, ListDeadLetters};
 use harbor_wire::list::List;
 
 use crate::answer;
@@ -31,6 +31,22 @@ pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
     let listing = Listing::new(&api.cursors, api.settings(), "dlq", owner_name(Some(&tenant)), &mut query)?;
     let page = api.deps.history.dead_letters(&tenant, filter, listing.ask).await?;
     Ok(listing.answer(&api.cursors, page, |delivery| convert::delivery::write_dead_letter(&delivery)))
+}
+
+/// Counts open dead letters by endpoint and cause, the most first.
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant_id}/dlq/summary", tag = "dead letters",
+    operation_id = "summarize_dead_letters",
+    responses(
+        (status = 200, description = "The counts.", body = DeadLetterSummary),
+        (status = 422, description = "`validation_failed`."),
+    ),
+)]
+pub(crate) async fn summary(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
+    let tenant = call.tenant(&api, Action::Read).await?;
+    let NoFields {} = call.query()?;
+    let summary = api.deps.history.dead_letter_summary(&tenant).await?;
+    Ok(answer::ok(&convert::delivery::write_dead_letter_summary(&summary)))
 }
 
 /// Takes `POST {id}:verb`.

@@ -1,4 +1,4 @@
-//! Deliveries, and their replay.
+//! Deliveries, and what can be done to them.
 
 use std::sync::Arc;
 
@@ -6,16 +6,20 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use harbor_auth::permit::Action;
-use harbor_model::id::DeliveryId;
+use harbor_model::id::{DeliveryId, TenantId};
 use harbor_recover::dead_letters::ReplayRequest;
-use harbor_wire::delivery::{Delivery, DeliveryWithAttempts, ListDeliveries, ReplayDelivery};
+use harbor_wire::delivery::{
+    CancelDeliveries, Delivery, DeliveryWithAttempts, ListDeliveries, ReplayDelivery,
+};
+use harbor_wire::job::Job;
 use harbor_wire::list::List;
 use http::StatusCode;
 
 use crate::answer;
 use crate::call::{Call, parse_id};
 use crate::convert;
-use crate::json;
+use crate::convert::checks::Checks;
+use crate::json::{self, NoFields};
 use crate::list::{Listing, owner_name};
 use crate::problem::{Kind, Refusal, Result};
 use crate::router::Api;
@@ -55,6 +59,8 @@ pub(crate) async fn find(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
 pub(crate) async fn act(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
     match call.id_and_verb() {
         Some((_, "replay")) => replay(&api, &call, body).await,
+        Some((_, "retry")) => retry(&api, &call, body).await,
+        Some((_, "cancel")) => cancel(&api, &call, body).await,
         Some(_) => Err(Refusal::bare(Kind::RouteNotFound)),
         None => Err(Refusal::method_not_allowed("GET,HEAD")),
     }
@@ -88,4 +94,67 @@ async fn replay(api: &Api, call: &Call, body: Body) -> Result<Response> {
     let delivery = api.deps.dead_letters.replay(&tenant, id, request).await?;
 
     Ok(answer::json(StatusCode::CREATED, &convert::delivery::write(&delivery)))
+}
+
+/// Makes an open delivery due now instead of at its next time. One that is in flight is left as it is.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/deliveries/{id}:retry", tag = "deliveries",
+    operation_id = "retry_delivery",
+    responses(
+        (status = 200, description = "The delivery.", body = Delivery),
+        (status = 409, description = "`delivery_final` or `delivery_behind`."),
+    ),
+)]
+async fn retry(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    let (tenant, id) = begin(api, call, body).await?;
+    let delivery = api.deps.interventions.retry(&tenant, id).await?;
+    Ok(answer::ok(&convert::delivery::write(&delivery)))
+}
+
+/// Cancels an open delivery at once. What comes of a request under way is kept as an attempt without a number.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/deliveries/{id}:cancel", tag = "deliveries",
+    operation_id = "cancel_delivery",
+    responses(
+        (status = 200, description = "The delivery.", body = Delivery),
+        (status = 409, description = "`delivery_final`."),
+    ),
+)]
+async fn cancel(api: &Api, call: &Call, body: Body) -> Result<Response> {
+    let (tenant, id) = begin(api, call, body).await?;
+    let delivery = api.deps.interventions.cancel(&tenant, id).await?;
+    Ok(answer::ok(&convert::delivery::write(&delivery)))
+}
+
+/// Cancels all open deliveries that match and were made before, as a job. An empty filter matches all.
+#[utoipa::path(
+    post, path = "/v1/tenants/{tenant_id}/deliveries:cancel", tag = "deliveries",
+    operation_id = "cancel_deliveries",
+    request_body = CancelDeliveries,
+    responses(
+        (status = 202, description = "The job.", body = Job),
+        (status = 409, description = "`limit_reached`: too many jobs are open."),
+    ),
+)]
+pub(crate) async fn cancel_many(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
+    let tenant = call.tenant(&api, Action::Change).await?;
+    let body = call.body(body, api.settings().body_limits()).await?;
+    let asked: CancelDeliveries = json::parse(&body)?;
+    let mut checks = Checks::default();
+    let filter = convert::job::read_filter(&asked.filter, &mut checks);
+    checks.finish()?;
+
+    let job = api.deps.jobs.start_cancel(&tenant, filter).await?;
+
+    Ok(answer::json(StatusCode::ACCEPTED, &convert::job::write(&job)))
+}
+
+/// Reads what actions without fields have in common: a delivery in the path, and nothing in the body.
+async fn begin(api: &Api, call: &Call, body: Body) -> Result<(TenantId, DeliveryId)> {
+    let tenant = call.tenant(api, Action::Change).await?;
+    let (id, _) = call.id_and_verb().unwrap_or_default();
+    let id = parse_id(id, Kind::DeliveryNotFound)?;
+    let body = call.body(body, api.settings().body_limits()).await?;
+    json::parse_optional::<NoFields>(&body)?;
+    Ok((tenant, id))
 }

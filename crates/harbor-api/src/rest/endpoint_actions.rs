@@ -8,13 +8,16 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use harbor_auth::permit::Action;
-use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointSecret};
+use harbor_model::endpoint::{DisabledReason, Drain, Endpoint, EndpointSecret};
 use harbor_model::id::EndpointId;
+use harbor_model::invalid::FieldError;
+use harbor_model::policy::written::RATE;
 use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::secret::Secret;
 use harbor_model::text::print_duration;
 use harbor_model::time::Timestamp;
 use harbor_wire::endpoint as wire;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::answer;
@@ -52,7 +55,7 @@ pub(crate) async fn act(State(api): State<Arc<Api>>, call: Call, body: Body) -> 
 )]
 async fn test(api: &Api, call: &Call, body: Body) -> Result<Response> {
     let tenant = call.tenant(api, Action::Change).await?;
-    let id = begin(api, call, body).await?;
+    let (id, NoFields {}) = begin(api, call, body).await?;
     let payload = json!({"type": "harborhook.test", "endpoint_id": id.to_string()}).to_string();
 
     let receipt = api.deps.publisher.publish_test(&tenant, id, Bytes::from(payload), call.trace()).await?;
@@ -63,24 +66,27 @@ async fn test(api: &Api, call: &Call, body: Body) -> Result<Response> {
     }))
 }
 
-/// Pauses the endpoint: new deliveries wait.
+/// Pauses the endpoint: new deliveries wait. A drain ends.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:pause", tag = "endpoints",
     operation_id = "pause_endpoint",
     responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
 )]
 async fn pause(api: &Api, call: &Call, body: Body) -> Result<Response> {
-    edit(api, call, body, |former| Endpoint { paused: true, ..former.clone() }).await
+    let edit = |former: &Endpoint, _: &NoFields, _| Endpoint { paused: true, drain: None, ..former.clone() };
+    change_by(api, call, body, edit).await
 }
 
-/// Resumes the endpoint: what waits is delivered.
+/// Resumes the endpoint: what waits is delivered, at most `drain_per_second` of it each second if that is
+/// given.
 #[utoipa::path(
     post, path = "/v1/tenants/{tenant_id}/endpoints/{id}:resume", tag = "endpoints",
     operation_id = "resume_endpoint",
+    request_body = Option<wire::ResumeEndpoint>,
     responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
 )]
 async fn resume(api: &Api, call: &Call, body: Body) -> Result<Response> {
-    edit(api, call, body, |former| Endpoint { paused: false, ..former.clone() }).await
+    change_by(api, call, body, resumed).await
 }
 
 /// Enables the endpoint: it gets events again.
@@ -90,7 +96,8 @@ async fn resume(api: &Api, call: &Call, body: Body) -> Result<Response> {
     responses((status = 200, description = "The endpoint.", body = wire::Endpoint)),
 )]
 async fn enable(api: &Api, call: &Call, body: Body) -> Result<Response> {
-    edit(api, call, body, |former| Endpoint { disabled: None, ..former.clone() }).await
+    let edit = |former: &Endpoint, _: &NoFields, _| Endpoint { disabled: None, ..former.clone() };
+    change_by(api, call, body, edit).await
 }
 
 /// Disables the endpoint: it gets no events, and its open deliveries die.
@@ -102,7 +109,8 @@ async fn enable(api: &Api, call: &Call, body: Body) -> Result<Response> {
 async fn disable(api: &Api, call: &Call, body: Body) -> Result<Response> {
     // The first reason stays: it says more than that somebody agreed.
     let disabled = |former: &Endpoint| Some(former.disabled.unwrap_or(DisabledReason::Manual));
-    edit(api, call, body, |former| Endpoint { disabled: disabled(former), ..former.clone() }).await
+    let edit = |former: &Endpoint, _: &NoFields, _| Endpoint { disabled: disabled(former), ..former.clone() };
+    change_by(api, call, body, edit).await
 }
 
 /// Gives the endpoint a new secret; the old one also signs for a while.
@@ -167,21 +175,57 @@ fn rotated(
     std::iter::once(newest).chain(older).take(secrets_max).collect()
 }
 
-/// Reads what an action has in common: an endpoint in the path, and nothing in the body.
-async fn begin(api: &Api, call: &Call, body: Body) -> Result<EndpointId> {
+/// The endpoint after it was resumed. One that drains already goes on with what it drains, at the new rate.
+fn resumed(former: &Endpoint, resume: &wire::ResumeEndpoint, now: Timestamp) -> Endpoint {
+    let since = former.drain.filter(|_| !former.paused).map_or(now, |drain| drain.since);
+    let drain = resume.drain_per_second.map(|per_second| Drain { per_second, since });
+    Endpoint { paused: false, drain, ..former.clone() }
+}
+
+/// The body of an action.
+trait ActionBody: DeserializeOwned + Default {
+    /// Says everything that is wrong with it.
+    fn check(&self) -> Result<(), Vec<FieldError>>;
+}
+
+impl ActionBody for NoFields {
+    fn check(&self) -> Result<(), Vec<FieldError>> {
+        Ok(())
+    }
+}
+
+impl ActionBody for wire::ResumeEndpoint {
+    fn check(&self) -> Result<(), Vec<FieldError>> {
+        let mut checks = Checks::default();
+        if self.drain_per_second.is_some_and(|rate| !RATE.contains(&rate)) {
+            checks.refuse("drain_per_second", format!("must be {} to {}", RATE.start(), RATE.end()));
+        }
+        checks.finish()
+    }
+}
+
+/// Reads what an action has in common: an endpoint in the path, and a body that may be left out.
+async fn begin<T: ActionBody>(api: &Api, call: &Call, body: Body) -> Result<(EndpointId, T)> {
     let (id, _) = call.id_and_verb().unwrap_or_default();
     let id = parse_id(id, Kind::EndpointNotFound)?;
     let body = call.body(body, api.settings().body_limits()).await?;
-    json::parse_optional::<NoFields>(&body)?;
-    Ok(id)
+    let asked: T = json::parse_optional(&body)?;
+    asked.check()?;
+    Ok((id, asked))
 }
 
 /// Edits the endpoint, and wakes whoever delivers: it may have work now.
-async fn edit(api: &Api, call: &Call, body: Body, edit: impl Fn(&Endpoint) -> Endpoint) -> Result<Response> {
+async fn change_by<T: ActionBody>(
+    api: &Api,
+    call: &Call,
+    body: Body,
+    edit: impl Fn(&Endpoint, &T, Timestamp) -> Endpoint,
+) -> Result<Response> {
     let snapshot = call.tenant_snapshot(api, Action::Change).await?;
     let tenant_id = &snapshot.tenant.id;
-    let endpoint_id = begin(api, call, body).await?;
-    let endpoint = change(api, call, tenant_id, endpoint_id, |former| Ok(edit(former))).await?;
+    let (endpoint_id, asked) = begin(api, call, body).await?;
+    let now = api.deps.clock.now();
+    let endpoint = change(api, call, tenant_id, endpoint_id, |former| Ok(edit(former, &asked, now))).await?;
     api.deps.handoff.announce(&[EndpointKey { tenant_id: tenant_id.clone(), endpoint_id }]);
     show(api, &snapshot, &endpoint).await
 }

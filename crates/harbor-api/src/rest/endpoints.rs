@@ -95,7 +95,9 @@ fn made(
         policy: fields.policy,
         metadata: fields.metadata,
         paused: false,
+        drain: None,
         disabled: None,
+        enabled_at: None,
         version: 1,
         url_version: 1,
         created_at: now,
@@ -252,7 +254,7 @@ pub(crate) async fn show(api: &Api, snapshot: &TenantSnapshot, endpoint: &Endpoi
 fn surroundings<'a>(api: &'a Api, snapshot: &'a TenantSnapshot) -> Surroundings<'a> {
     Surroundings {
         addresses: &snapshot.addresses,
-        instance: &api.deps.instance_policy,
+        instance: &api.deps.instance_policy.delivery,
         tenant: &snapshot.tenant.policy.delivery,
     }
 }

@@ -46,6 +46,20 @@ pub(crate) async fn find(State(api): State<Arc<Api>>, call: Call) -> Result<Resp
     Ok(answer::ok(&convert::event::write(&event)?))
 }
 
+/// Removes the payload of an event for good. Its open deliveries die, and it cannot be replayed any more;
+/// doing it again changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant_id}/events/{id}/payload", tag = "events",
+    operation_id = "expunge_event",
+    responses((status = 204, description = "The payload is gone.")),
+)]
+pub(crate) async fn expunge(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
+    let tenant = call.tenant(&api, Action::Change).await?;
+    let id: EventId = call.id(Kind::EventNotFound)?;
+    api.deps.interventions.expunge(&tenant, id).await?;
+    Ok(answer::gone())
+}
+
 /// Lists the deliveries of an event with their attempts.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/events/{id}/deliveries", tag = "events",

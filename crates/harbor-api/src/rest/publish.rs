@@ -9,6 +9,7 @@ use bytes::Bytes;
 use harbor_auth::permit::Action;
 use harbor_ingest::publish::PublishReceipt;
 use harbor_ingest::request::PublishRequest;
+use harbor_model::id::TenantId;
 use harbor_wire::event::{BatchPublish, BatchPublished, BatchResult, PublishEvent, PublishedEvent};
 
 use crate::answer;
@@ -16,6 +17,7 @@ use crate::call::Call;
 use crate::convert::event::{Around, read};
 use crate::json::{self, BodyLimits};
 use crate::problem::{Kind, Refusal, Result};
+use crate::quota;
 use crate::router::Api;
 
 /// Publishes an event: stores it durably with a delivery for each endpoint that wants it.
@@ -28,7 +30,7 @@ use crate::router::Api;
     responses(
         (status = 200, description = "The event is stored, or was before.", body = PublishedEvent),
         (status = 409, description = "`idempotency_key_reused`."),
-        (status = 429, description = "`tenant_crowded`: nothing was stored."),
+        (status = 429, description = "`tenant_crowded` or `quota_exceeded`: nothing was stored."),
     ),
 )]
 pub(crate) async fn publish(State(api): State<Arc<Api>>, call: Call, body: Body) -> Result<Response> {
@@ -42,7 +44,7 @@ pub(crate) async fn publish(State(api): State<Arc<Api>>, call: Call, body: Body)
 
     let receipt = api.deps.publisher.publish(&tenant, request).await?;
 
-    Ok(answer::ok(&write_receipt(&receipt)))
+    Ok(with_quota(&api, &tenant, answer::ok(&write_receipt(&receipt))).await)
 }
 
 /// Publishes many events. Each is atomic and has a result of its own; the batch is not atomic.
@@ -53,7 +55,8 @@ pub(crate) async fn publish(State(api): State<Arc<Api>>, call: Call, body: Body)
     responses((
         status = 200,
         description = "What came of each event, in their order. An event that was refused has its problem as \
-            `error`, with a status of its own such as 409 `idempotency_key_reused` or 429 `tenant_crowded`.",
+            `error`, with a status of its own such as 409 `idempotency_key_reused`, 429 `tenant_crowded` or 429 \
+            `quota_exceeded`.",
         body = BatchPublished,
     )),
 )]
@@ -85,7 +88,17 @@ pub(crate) async fn batch_publish(State(api): State<Arc<Api>>, call: Call, body:
             Err(refusal) => BatchResult::Refused { error: refusal.to_problem(call.request_id.as_str()) },
         }
     };
-    Ok(answer::ok(&BatchPublished { results: results.into_iter().map(result).collect() }))
+    let answer = answer::ok(&BatchPublished { results: results.into_iter().map(result).collect() });
+    Ok(with_quota(&api, &tenant, answer).await)
+}
+
+/// The answer, with how the tenant stands with its quota, if it has one.
+async fn with_quota(api: &Api, tenant: &TenantId, mut answer: Response) -> Response {
+    // What is stored is stored: an answer without these headers is better than none.
+    if let Ok(Some(standing)) = api.deps.publisher.quota_standing(tenant).await {
+        quota::tell(standing, answer.headers_mut());
+    }
+    answer
 }
 
 /// Reads the events of a batch, each by itself.

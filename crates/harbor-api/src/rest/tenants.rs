@@ -8,6 +8,7 @@ use axum::response::Response;
 use harbor_auth::permit::Action;
 use harbor_model::id::TenantId;
 use harbor_model::tenant::Tenant;
+use harbor_wire::job::Job;
 use harbor_wire::list::List;
 use harbor_wire::tenant as wire;
 use http::StatusCode;
@@ -109,6 +110,23 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, call: Call, body: Body) 
         }
     }
     Err(Refusal::bare(Kind::ChangedMeanwhile))
+}
+
+/// Deletes a tenant: ends all its access at once. The job removes everything that belongs to it and reports
+/// what that was; until it has ended the id stays taken.
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant_id}", tag = "tenants", operation_id = "delete_tenant",
+    responses((status = 202, description = "The job, found at `/v1/jobs/{id}`.", body = Job)),
+)]
+pub(crate) async fn delete(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
+    call.instance(&api, Action::ChangeTenants).await?;
+    let id = tenant_id(&call)?;
+    if etag::is_guarded(&call.headers) {
+        etag::check(&call.headers, load(&api, &id).await?.version)?;
+    }
+    let job = api.deps.tenant_removal.delete(&id).await?;
+    api.deps.authenticator.forget_tenant(&id);
+    Ok(answer::json(StatusCode::ACCEPTED, &convert::job::write(&job)))
 }
 
 fn patched(former: &Tenant, patch: Map<String, Value>) -> Result<Tenant> {

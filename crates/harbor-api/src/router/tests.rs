@@ -1,3 +1,7 @@
+mod desk;
+mod jobs;
+mod operators;
+mod policies;
 mod store;
 mod trouble;
 
@@ -10,6 +14,7 @@ use harbor_model::port::Fault;
 use harbor_model::time::Timestamp;
 use harbor_wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 use http::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
@@ -45,6 +50,44 @@ impl Readiness for Store {
             false => Ok(()),
         }
     }
+}
+
+const OPERATOR_KEY: &str = "hhk_the_operators_key_of_this_test";
+
+/// Asks the API with a key.
+async fn call(
+    api: &Router,
+    method: &str,
+    path: &str,
+    key: &str,
+    body: &Value,
+) -> (StatusCode, HeaderMap, Value) {
+    call_with(api, method, path, key, &[], body).await
+}
+
+/// As [`call`], with headers besides.
+async fn call_with(
+    api: &Router,
+    method: &str,
+    path: &str,
+    key: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> (StatusCode, HeaderMap, Value) {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let answer = api.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, 1_000_000).await.unwrap();
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    (head.status, head.headers, body)
 }
 
 async fn ask(store: &Arc<Store>, method: Method, path: &str) -> (StatusCode, HeaderMap, Vec<u8>) {

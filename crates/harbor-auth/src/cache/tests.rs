@@ -53,6 +53,21 @@ fn a_revoked_key_is_not_remembered_by_a_read_that_began_before() {
 }
 
 #[test]
+fn the_keys_of_a_tenant_are_forgotten_together() {
+    let mut cache = KeyCache::default();
+    let of = |number: u128, tenant: &str| ApiKey { tenant_id: Some(tenant.parse().unwrap()), ..key(number) };
+    let before = generation(&cache);
+    for (n, key) in [(1, of(1, "acme")), (2, of(2, "acme")), (3, of(3, "other")), (4, key(4))] {
+        cache.remember(hash(n), Some(key), T0, before);
+    }
+    cache.forget_tenant(&"acme".parse().unwrap());
+    cache.remember(hash(1), Some(of(1, "acme")), T0, before);
+
+    let is_known = |n| matches!(cache.find(&hash(n), T0), Remembered::Known(_));
+    assert_eq!([1, 2, 3, 4].map(is_known), [false, false, true, true]);
+}
+
+#[test]
 fn guesses_and_keys_do_not_fill_the_memory() {
     let mut cache = KeyCache::default();
     let now = generation(&cache);

@@ -11,6 +11,7 @@ use harbor_model::directory::EndpointView;
 use harbor_model::id::WorkerId;
 use harbor_model::time::Timestamp;
 
+use crate::lanes::draining::Draining;
 use crate::lanes::{LANE_ITEMS_MIN, LANE_ITEMS_PER_SLOT, Settings};
 
 /// One endpoint's lane.
@@ -35,6 +36,8 @@ pub(crate) struct Lane<T> {
     /// When the next token comes, while the lane waits for one.
     pub(crate) throttled_until: Option<Timestamp>,
     bucket: Option<TokenBucket>,
+    /// How the lane takes from the store, while its endpoint drains.
+    pub(crate) draining: Option<Draining>,
     pub(crate) breaker: Breaker,
     /// What the breaker is to become in the store, and nobody has been asked for yet.
     pub(crate) wish: Option<Wish>,
@@ -44,6 +47,15 @@ pub(crate) struct Lane<T> {
     pub(crate) changed_in: u64,
     /// When something was last held or seen.
     pub(crate) used_at: Timestamp,
+}
+
+/// What one worker may make of an endpoint's limits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// None where others send.
+    pub(crate) part: Option<Part>,
+    /// How many it may take from the store per second; none where the endpoint does not drain.
+    pub(crate) drain: Option<u32>,
 }
 
 /// A wish on its way to the store.
@@ -79,7 +91,8 @@ pub(crate) enum Gate {
 const MEMORY: Duration = Duration::from_secs(600);
 
 impl<T> Lane<T> {
-    pub(crate) fn new(view: Arc<EndpointView>, part: Option<Part>, now: Timestamp) -> Self {
+    pub(crate) fn new(view: Arc<EndpointView>, limits: Limits, now: Timestamp) -> Self {
+        let Limits { part, drain } = limits;
         let bucket = part.and_then(|part| part.rate_limit).map(|limit| TokenBucket::full(limit, now));
         Self {
             view,
@@ -92,6 +105,7 @@ impl<T> Lane<T> {
             has_more: false,
             throttled_until: None,
             bucket,
+            draining: drain.map(|per_second| Draining::new(per_second, now)),
             breaker: Breaker::default(),
             wish: None,
             asked: None,
@@ -107,13 +121,14 @@ impl<T> Lane<T> {
     }
 
     /// Takes over the endpoint's present limits.
-    pub(crate) fn learn(&mut self, view: &Arc<EndpointView>, part: Option<Part>, now: Timestamp) {
+    pub(crate) fn learn(&mut self, view: &Arc<EndpointView>, limits: Limits, now: Timestamp) {
         self.view = Arc::clone(view);
-        self.limit(part, now);
+        self.limit(limits, now);
     }
 
     /// Takes over this worker's present part of the limits.
-    pub(crate) fn limit(&mut self, part: Option<Part>, now: Timestamp) {
+    pub(crate) fn limit(&mut self, limits: Limits, now: Timestamp) {
+        let Limits { part, drain } = limits;
         let limit = part.and_then(|part| part.rate_limit);
         self.bucket = match (self.bucket, limit) {
             (_, None) => None,
@@ -122,6 +137,10 @@ impl<T> Lane<T> {
             (Some(bucket), Some(limit)) => Some(bucket.with_limit(limit, now)),
         };
         self.part = part;
+        self.draining = drain.map(|per_second| match self.draining {
+            Some(draining) => draining.at(per_second, now),
+            None => Draining::new(per_second, now),
+        });
     }
 
     /// What may go through, were there no limits.
@@ -139,6 +158,11 @@ impl<T> Lane<T> {
     /// Whether others send to this endpoint and this worker does not.
     pub(crate) fn is_left_to_others(&self) -> bool {
         self.part.is_none()
+    }
+
+    /// Whether it asks the store for nothing now, since its endpoint drains slower.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.draining.is_some_and(|draining| draining.is_dry())
     }
 
     /// How many deliveries the lane may hold.
@@ -192,12 +216,14 @@ impl<T> Lane<T> {
         // What is open is known apart from its lane; what was counted is worth keeping for a while.
         let is_forgettable =
             self.breaker.is_fresh() || !self.breaker.is_closed() || now.since(self.used_at) > MEMORY;
-        let wants_more = self.has_more && self.gate(me) != Gate::Shut;
+        let is_drained_by_others = matches!(self.draining, Some(Draining::ByOthers));
+        let wants_more = self.has_more && self.gate(me) != Gate::Shut && !is_drained_by_others;
         self.items == 0
             && !is_asking
             && is_forgettable
             && !wants_more
             && self.bucket.is_none_or(|bucket| bucket.is_full(now))
+            && self.draining.is_none_or(|draining| draining.is_forgettable(now))
     }
 }
 

@@ -1,4 +1,5 @@
 mod breakers;
+mod draining;
 mod memory;
 mod steps;
 
@@ -36,7 +37,9 @@ fn view_of_version(version: u64, policy: PolicyLayer) -> Arc<EndpointView> {
         policy: policy.clone(),
         metadata: BTreeMap::new(),
         paused: false,
+        drain: None,
         disabled: None,
+        enabled_at: None,
         version,
         url_version: version,
         created_at: T0,

@@ -1,27 +1,28 @@
 //! One attempt: find the endpoint, sign, send, judge, record.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use harbor_model::attempt::{Attempt, ErrorClass};
 use harbor_model::decide::breaker;
 use harbor_model::decide::classify::{Outcome, Verdict, classify};
-use harbor_model::decide::retry::{self, Next};
+use harbor_model::decide::retry::{self, INTERRUPTIONS_MAX, Next};
 use harbor_model::delivery::Cause;
 use harbor_model::directory::{EndpointView, TenantSnapshot};
+use harbor_model::endpoint::DisabledReason;
 use harbor_model::event::EventBody;
 use harbor_model::event::trace::TraceContext;
 use harbor_model::id::AttemptId;
+use harbor_model::policy::order::OnDead;
 use harbor_model::port::Fault;
 use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish, Lease, LeasedDelivery};
 use harbor_model::port::handoff::LaneRoom;
-use harbor_model::port::observer::{AttemptSeen, EndSeen};
+use harbor_model::port::observer::{DisabledSeen, EndSeen};
 use harbor_model::time::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::send::Sent;
+use crate::worker::line::Line;
 use crate::worker::prepared::Planned;
 use crate::worker::unwind;
 use crate::worker::{Inner, Work};
@@ -73,8 +74,8 @@ enum Course {
     Sent(Box<Tried>),
     /// The endpoint takes nothing now: what waits for it goes back to the store.
     Held,
-    /// The event is no longer kept.
-    Expired,
+    /// It ends without a request.
+    Over(Cause),
     /// Somebody else holds the delivery, or may by now: it is left to whoever does.
     Left,
 }
@@ -94,11 +95,8 @@ struct Tried {
 async fn deliver(inner: &Arc<Inner>, lease: Lease, body: Option<Arc<EventBody>>, place: &mut Place) {
     match unwind::caught(send(inner, &lease, body, place)).await {
         Ok(Ok(Course::Sent(tried))) => conclude(inner, lease, *tried).await,
-        Ok(Ok(Course::Held)) => inner.drain(&lease.delivery.key),
-        Ok(Ok(Course::Expired)) => {
-            let next = Next::Dead(Cause::EventExpired);
-            end_without_request(inner, lease, next, false).await;
-        }
+        Ok(Ok(Course::Held)) => inner.clear(&lease.delivery.key),
+        Ok(Ok(Course::Over(cause))) => end_without_request(inner, lease, Next::Dead(cause), false).await,
         Ok(Ok(Course::Left)) => {}
         Ok(Err(fault)) => {
             error!(delivery_id = %lease.delivery.delivery_id, %fault, "cannot prepare an attempt: {fault}");
@@ -123,8 +121,17 @@ async fn send(
     let deps = &inner.deps;
     let delivery = &lease.delivery;
     let Some((snapshot, view)) = find_endpoint(inner, delivery).await? else { return Ok(Course::Held) };
-    let Some(body) = find_body(inner, delivery, body).await? else { return Ok(Course::Expired) };
-    if delivery.interrupted_count > 0 && !deps.deliveries.note_start(lease.key()).await? {
+    if view.endpoint.was_disabled_since(delivery.created_at) {
+        // Upkeep ends it.
+        return Ok(Course::Left);
+    }
+    if delivery.interrupted_count >= INTERRUPTIONS_MAX {
+        return Ok(Course::Over(Cause::WorkerCrash));
+    }
+    let Some(body) = find_body(inner, delivery, body).await? else {
+        return Ok(Course::Over(Cause::EventExpired));
+    };
+    if !may_send(inner, lease).await? {
         return Ok(Course::Left);
     }
     let started_at = deps.clock.now();
@@ -146,6 +153,15 @@ async fn send(
     place.free_slot();
     let tried = Tried { view, body, trace, number, started_at, sent, verdict, error_class };
     Ok(Course::Sent(Box::new(tried)))
+}
+
+/// Whether the lease still stands. Of a delivery that was interrupted before, notes besides that it is tried
+/// again: should this worker die, it is to blame.
+async fn may_send(inner: &Inner, lease: &Lease) -> Result<bool, Fault> {
+    if lease.delivery.interrupted_count > 0 {
+        return inner.deps.deliveries.note_start(lease.key()).await;
+    }
+    inner.deps.deliveries.is_held(lease.key()).await
 }
 
 /// The endpoint as it is now; none where it takes nothing.
@@ -197,9 +213,10 @@ async fn conclude(inner: &Arc<Inner>, lease: Lease, tried: Tried) {
         next,
         decided_at,
     };
-    let gone_url_version = matches!(verdict, Verdict::Gone).then_some(view.endpoint.url_version);
+    let health = inner.health.saw(&lease.delivery.key, view.endpoint.url_version, verdict, decided_at);
     let attempt = Some(recorded(inner, sent, number, started_at, error_class));
-    let result = AttemptResult { lease, attempt, is_interrupted: false, next, decided_at, gone_url_version };
+    let on_dead = view.policy.on_dead.value;
+    let result = AttemptResult { lease, attempt, is_interrupted: false, next, decided_at, on_dead, health };
     let finish = record(inner, result).await;
     line.tell(inner, &body, &trace, finish);
 }
@@ -208,8 +225,11 @@ async fn conclude(inner: &Arc<Inner>, lease: Lease, tried: Tried) {
 async fn end_without_request(inner: &Arc<Inner>, lease: Lease, next: Next, is_interrupted: bool) {
     let delivery = lease.delivery.clone();
     let decided_at = inner.deps.clock.now();
+    // Its lane is there as long as it is held, and knows the policy in force.
+    let view = inner.lanes().find_view(&delivery.key);
+    let on_dead = view.map_or(OnDead::default(), |view| view.policy.on_dead.value);
     let result =
-        AttemptResult { lease, attempt: None, is_interrupted, next, decided_at, gone_url_version: None };
+        AttemptResult { lease, attempt: None, is_interrupted, next, decided_at, on_dead, health: None };
     let finish = record(inner, result).await;
     if let (Some(Finish::Recorded { .. }), Next::Dead(cause)) = (finish, next) {
         let EndpointKey { tenant_id, endpoint_id } = &delivery.key;
@@ -248,18 +268,19 @@ fn recorded(
     }
 }
 
-/// Records what came of a delivery. Where that fails, the worker takes nothing new for a while: what
-/// cannot be recorded would be sent again and again.
+/// Records what came of a delivery, and sees to what follows. Where that fails, the worker takes nothing new
+/// for a while: what cannot be recorded would be sent again and again.
 async fn record(inner: &Inner, result: AttemptResult) -> Option<Finish> {
     let delivery_id = result.lease.delivery.delivery_id;
     let key = result.lease.delivery.key.clone();
-    let next = result.next;
-    let mut finishes = inner.deps.deliveries.finish(vec![result]).await;
-    match finishes.pop().expect("one result has one answer") {
+    let (next, health) = (result.next, result.health);
+    let finish = inner.deps.deliveries.finish(vec![result]).await.pop().expect("one result has one answer");
+    if health.is_some() && !matches!(finish, Ok(Finish::Recorded { .. })) {
+        inner.health.forget(&key);
+    }
+    match finish {
         Ok(finish) => {
-            if let Next::RetryAt(instant) = next {
-                inner.wake_at(instant, key);
-            }
+            follow(inner, key, next, finish);
             Some(finish)
         }
         Err(fault) => {
@@ -271,79 +292,29 @@ async fn record(inner: &Inner, result: AttemptResult) -> Option<Finish> {
     }
 }
 
-/// What those who watch are told of an attempt.
-struct Line {
-    delivery: LeasedDelivery,
-    number: u16,
-    error_class: Option<ErrorClass>,
-    http_status: Option<u16>,
-    error: Option<String>,
-    latency: Duration,
-    remote_address: Option<SocketAddr>,
-    next: Next,
-    decided_at: Timestamp,
+/// Sees to what follows from what was recorded.
+fn follow(inner: &Inner, key: EndpointKey, next: Next, finish: Finish) {
+    if let Finish::Recorded { disabled, lane_moved } = finish {
+        if lane_moved {
+            inner.look_at(std::slice::from_ref(&key));
+        }
+        if let Some(reason) = disabled {
+            tell_disabled(inner, &key, reason);
+            inner.clear(&key);
+        }
+    }
+    if let Next::RetryAt(instant) = next {
+        inner.wake_at(instant, key);
+    }
 }
 
-impl Line {
-    /// Tells of the attempt in one wide line, and counts it.
-    fn tell(&self, inner: &Inner, body: &EventBody, trace: &TraceContext, finish: Option<Finish>) {
-        let Self { delivery, number, next, .. } = self;
-        let EndpointKey { tenant_id, endpoint_id } = &delivery.key;
-        let outcome = match (finish, next) {
-            (Some(Finish::Superseded), _) => "superseded",
-            (None, _) => "unrecorded",
-            (Some(Finish::Recorded { .. }), Next::Delivered) => "delivered",
-            (Some(Finish::Recorded { .. }), Next::RetryAt(_)) => "failed",
-            (Some(Finish::Recorded { .. }), Next::Dead(_)) => "dead",
-        };
-        let (next_attempt_at, cause) = match next {
-            Next::Delivered => (None, None),
-            Next::RetryAt(instant) => (Some(instant), None),
-            Next::Dead(cause) => (None, Some(*cause)),
-        };
-        info!(
-            delivery_id = %delivery.delivery_id,
-            event_id = %delivery.event_id,
-            tenant_id = %tenant_id,
-            endpoint_id = %endpoint_id,
-            event_type = %body.event_type,
-            trace_id = trace.trace_id_text(),
-            attempt = number,
-            outcome,
-            http_status = self.http_status,
-            error_class = self.error_class.map(ErrorClass::as_str),
-            error = self.error,
-            cause = cause.map(Cause::as_str),
-            next_attempt_at = next_attempt_at.map(tracing::field::display),
-            remote_address = self.remote_address.map(tracing::field::display),
-            duration_ms = self.latency.as_secs_f64() * 1000.0,
-            payload_bytes = body.payload.len(),
-            "attempt {number} of {}: {outcome}",
-            delivery.delivery_id,
-        );
-        if let Some(Finish::Recorded { endpoint_disabled }) = finish {
-            self.count(inner, cause);
-            if endpoint_disabled {
-                warn!(%tenant_id, %endpoint_id, "endpoint {endpoint_id} answered 410 and is disabled");
-                inner.drain(&delivery.key);
-            }
-        }
-    }
-
-    fn count(&self, inner: &Inner, cause: Option<Cause>) {
-        let EndpointKey { tenant_id, endpoint_id } = &self.delivery.key;
-        let observer = &inner.deps.observer;
-        let is_retried = matches!(self.next, Next::RetryAt(_));
-        observer.attempted(AttemptSeen {
-            tenant_id,
-            endpoint_id: *endpoint_id,
-            error_class: self.error_class,
-            is_retried,
-            took: self.latency,
-        });
-        if !is_retried {
-            let took = self.decided_at.since(self.delivery.created_at);
-            observer.ended(EndSeen { tenant_id, endpoint_id: *endpoint_id, cause, took });
-        }
-    }
+fn tell_disabled(inner: &Inner, key: &EndpointKey, reason: DisabledReason) {
+    let EndpointKey { tenant_id, endpoint_id } = key;
+    let why = match reason {
+        DisabledReason::Gone => "answered 410",
+        DisabledReason::Failing => "has only failed for days",
+        DisabledReason::Manual => "was no longer wanted",
+    };
+    warn!(%tenant_id, %endpoint_id, reason = reason.as_str(), "endpoint {endpoint_id} {why} and is disabled");
+    inner.deps.observer.endpoint_disabled(DisabledSeen { tenant_id, endpoint_id: *endpoint_id, reason });
 }

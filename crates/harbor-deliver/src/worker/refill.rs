@@ -64,7 +64,8 @@ async fn wait(inner: &Inner, instant: Timestamp) {
     tokio::select! {
         biased;
         () = inner.stopping.cancelled() => {}
-        () = inner.look.notified() => {}
+        // Results are recorded many at a time: those that come with the first one are looked at with it.
+        () = inner.look.notified() => tokio::task::yield_now().await,
         () = inner.deps.clock.sleep_until(instant) => {}
     }
 }
@@ -235,9 +236,7 @@ impl Drop for Room<'_> {
     fn drop(&mut self) {
         let mut lanes = self.inner.lanes();
         for (key, unused) in &self.unused {
-            for _ in 0..*unused {
-                lanes.release(key, 0);
-            }
+            lanes.release_unused(key, *unused);
         }
         let is_hungry = lanes.has_hungry();
         drop(lanes);

@@ -23,6 +23,11 @@ impl TokenBucket {
         Self { limit, tokens: capacity(limit), counted_at: now }
     }
 
+    /// A bucket whose first token is still to come.
+    pub fn empty(limit: RateLimit, now: Timestamp) -> Self {
+        Self { limit, tokens: 0.0, counted_at: now }
+    }
+
     /// The limit that it keeps.
     pub fn limit(&self) -> RateLimit {
         self.limit
@@ -40,10 +45,32 @@ impl TokenBucket {
         if tokens < 1.0 {
             let wait = Duration::from_secs_f64((1.0 - tokens) / f64::from(self.limit.per_second));
             // Rounded up to the clock's tick: asking again earlier would find nothing.
-            return Err(now + wait.max(Duration::from_millis(1)) + Duration::from_micros(999));
+            return Err(now + (wait.max(Duration::from_millis(1)) + Duration::from_micros(999)));
         }
         *self = Self { tokens: tokens - 1.0, counted_at: now.max(self.counted_at), ..*self };
         Ok(())
+    }
+
+    /// Puts back tokens that were taken and not used.
+    pub fn give_back(&mut self, count: u32) {
+        self.tokens = (self.tokens + f64::from(count)).min(capacity(self.limit));
+    }
+
+    /// How many tokens could be taken now.
+    pub fn left(&self, now: Timestamp) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole tokens are counted, and their number lies between zero and a u32"
+        )]
+        let left = self.tokens_at(now) as u32;
+        left
+    }
+
+    /// How long until it holds all that it can.
+    pub fn full_in(&self, now: Timestamp) -> Duration {
+        let missing = capacity(self.limit) - self.tokens_at(now);
+        Duration::from_secs_f64(missing.max(0.0) / f64::from(self.limit.per_second))
     }
 
     /// Whether it holds all that it can: forgetting it would change nothing.
@@ -98,6 +125,30 @@ mod tests {
             let ratio = f64::from(sent) / expected;
             assert!((0.9..=1.02).contains(&ratio), "{per_second}/s: {sent} of {expected}");
         }
+    }
+
+    #[test]
+    fn there_is_a_token_when_it_says_so() {
+        for per_second in 1..2_000 {
+            let mut bucket = TokenBucket::empty(RateLimit { per_second, burst: 1 }, T0);
+            let ready_at = bucket.take(T0).expect_err("it is empty");
+            assert_eq!(bucket.take(ready_at), Ok(()), "{per_second}/s, at {ready_at}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut bucket = TokenBucket::empty(RateLimit { per_second: 10, burst: 3 }, T0);
+        assert!(bucket.take(T0).is_err());
+        let now = T0 + Duration::from_millis(250);
+        assert_eq!(bucket.left(now), 2);
+        assert_eq!((bucket.take(now), bucket.take(now), bucket.left(now)), (Ok(()), Ok(()), 0));
+        assert_eq!(bucket.full_in(now), Duration::from_millis(250));
+        bucket.give_back(1);
+        assert_eq!(bucket.left(now), 1);
+        bucket.give_back(9);
+        assert_eq!(bucket.left(now), 3, "and no more than it holds");
+        assert!(bucket.is_full(now) && bucket.full_in(now).is_zero());
     }
 
     #[test]

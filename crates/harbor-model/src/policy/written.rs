@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::invalid::FieldError;
 use crate::policy::breaker::{BreakerLayer, BreakerPolicy};
+use crate::policy::order::{OnDead, Ordering};
+use crate::policy::quota::QuotaLayer;
+use crate::policy::retention::RetentionLayer;
 use crate::policy::retry::{Backoff, ClientErrors, RetryLayer, RetryPolicy};
 use crate::policy::{PolicyLayer, RateLimit, SigningSchemes};
 use crate::text::{DURATION_MAX, print_duration};
@@ -36,6 +39,15 @@ pub const P95_MS: RangeInclusive<u64> = 1..=300_000;
 
 /// The bounds of the probes that close a circuit breaker.
 pub const PROBES: RangeInclusive<u32> = 1..=100;
+
+/// The bounds of the events of a day.
+pub const PER_DAY: RangeInclusive<u64> = 1..=1_000_000_000_000;
+
+/// The shortest retention: what is younger may be needed to answer a repeat, or by who looks at it.
+pub const RETENTION_MIN: Duration = Duration::from_secs(60);
+
+/// The longest retention.
+pub const RETENTION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The shortest cool-down of a circuit breaker: a shorter one is no rest.
 pub const COOLDOWN_MIN: Duration = Duration::from_secs(1);
@@ -65,6 +77,10 @@ pub struct WrittenPolicy {
     pub max_in_flight: Option<u32>,
     /// When the endpoint is left alone for a while.
     pub circuit_breaker: WrittenBreaker,
+    /// What deliveries are ordered by.
+    pub ordering: Option<Ordering>,
+    /// What becomes of an ordered lane whose head is dead.
+    pub on_dead: Option<OnDead>,
     /// Which signatures a request carries.
     pub signing: WrittenSigning,
 }
@@ -136,6 +152,26 @@ pub struct WrittenBreaker {
     pub probes: Option<u32>,
 }
 
+/// The fields of [`QuotaLayer`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenQuota {
+    /// Events per second over a long time; within [`RATE`].
+    pub per_second: Option<u32>,
+    /// Events that may come at once after a quiet time; within [`RATE`]. As many as `per_second` without it.
+    pub burst: Option<u32>,
+    /// Events in one day of UTC; within [`PER_DAY`].
+    pub per_day: Option<u64>,
+}
+
+/// The fields of [`RetentionLayer`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenRetention {
+    /// How long events, deliveries and attempts are kept; within [`RETENTION_MIN`] and [`RETENTION_MAX`].
+    pub history: Option<Duration>,
+    /// How long dead letters are kept; within the same bounds.
+    pub dead_letters: Option<Duration>,
+}
+
 /// The fields of [`SigningSchemes`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenSigning {
@@ -167,6 +203,8 @@ impl WrittenPolicy {
             rate_limit: self.rate_limit.limit(&mut checks),
             max_in_flight: checks.within("max_in_flight", self.max_in_flight, IN_FLIGHT),
             breaker: self.circuit_breaker.layer(&mut checks),
+            ordering: self.ordering,
+            on_dead: self.on_dead,
             signing: self.signing.schemes(&mut checks),
         };
         if checks.errors.is_empty() { Ok(layer) } else { Err(checks.errors) }
@@ -295,6 +333,42 @@ impl WrittenRateLimit {
         let per_second = checks.within("rate_limit.per_second", self.per_second, RATE);
         let burst = checks.within("rate_limit.burst", self.burst, RATE);
         Some(RateLimit { per_second: per_second?, burst: burst.or(per_second)? })
+    }
+}
+
+impl WrittenQuota {
+    /// The layer that is written here; `prefix` as in [`WrittenPolicy::layer`].
+    ///
+    /// # Errors
+    /// Every field that breaks a rule.
+    pub fn layer(self, prefix: &str) -> Result<QuotaLayer, Vec<FieldError>> {
+        let mut checks = Checks { prefix, errors: Vec::new() };
+        if self.per_second.is_none() && self.burst.is_some() {
+            checks.refuse("quota.burst", format!("needs {prefix}quota.per_second"));
+        }
+        let per_second = checks.within("quota.per_second", self.per_second, RATE);
+        let burst = checks.within("quota.burst", self.burst, RATE);
+        let rate = per_second.zip(burst.or(per_second));
+        let layer = QuotaLayer {
+            rate: rate.map(|(per_second, burst)| RateLimit { per_second, burst }),
+            per_day: checks.within("quota.per_day", self.per_day, PER_DAY),
+        };
+        if checks.errors.is_empty() { Ok(layer) } else { Err(checks.errors) }
+    }
+}
+
+impl WrittenRetention {
+    /// The layer that is written here; `prefix` as in [`WrittenPolicy::layer`].
+    ///
+    /// # Errors
+    /// Every field that breaks a rule.
+    pub fn layer(self, prefix: &str) -> Result<RetentionLayer, Vec<FieldError>> {
+        let mut checks = Checks { prefix, errors: Vec::new() };
+        let layer = RetentionLayer {
+            history: checks.retention("retention.history", self.history),
+            dead_letters: checks.retention("retention.dead_letters", self.dead_letters),
+        };
+        if checks.errors.is_empty() { Ok(layer) } else { Err(checks.errors) }
     }
 }
 
@@ -445,6 +519,17 @@ impl Checks<'_> {
             return Some(wait);
         }
         self.refuse(field, format!("must be at most {}", print_duration(DURATION_MAX)));
+        None
+    }
+
+    /// How long something is kept, if that is neither too short nor too long.
+    fn retention(&mut self, field: &str, kept: Option<Duration>) -> Option<Duration> {
+        let kept = kept?;
+        if (RETENTION_MIN..=RETENTION_MAX).contains(&kept) {
+            return Some(kept);
+        }
+        let (min, max) = (print_duration(RETENTION_MIN), print_duration(RETENTION_MAX));
+        self.refuse(field, format!("must be {min} to {max}"));
         None
     }
 

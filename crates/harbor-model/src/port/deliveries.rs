@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::attempt::Attempt;
 use crate::decide::retry::Next;
+use crate::endpoint::DisabledReason;
 use crate::event::EventBody;
 use crate::id::{DeliveryId, EndpointId, EventId, TenantId, WorkerId};
+use crate::policy::order::OnDead;
 use crate::port::Fault;
 use crate::time::Timestamp;
 
@@ -48,12 +51,20 @@ pub trait Deliveries: Send + Sync {
     /// this one is to blame. False where the lease was lost.
     async fn note_start(&self, lease: &LeaseKey) -> Result<bool, Fault>;
 
+    /// Whether a lease still stands: whoever waited with it asks before the request goes out, so that what
+    /// was cancelled meanwhile is not sent. A store need not look again for a lease that is younger than
+    /// [`LEASE_TRUSTED`].
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault>;
+
     /// The leases that the store believes `worker` to hold.
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault>;
 
     /// How much waits and since when.
     async fn backlog(&self, now: Timestamp) -> Result<Backlog, Fault>;
 }
+
+/// So long after it was lent a lease may be used without asking whether it still stands.
+pub const LEASE_TRUSTED: Duration = Duration::from_secs(1);
 
 /// An endpoint with its tenant: what lanes are named by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,6 +143,8 @@ pub struct LeasedDelivery {
     pub replay_of: Option<DeliveryId>,
     /// Whether the receiver is to take it for a new webhook rather than a repeat.
     pub new_webhook_id: bool,
+    /// Whether it stands in an ordered lane: another one may be due once it ends.
+    pub is_ordered: bool,
     /// The version of the tenant's directory.
     pub directory_version: u64,
 }
@@ -205,8 +218,34 @@ pub struct AttemptResult {
     pub next: Next,
     /// When this was decided.
     pub decided_at: Timestamp,
-    /// Disables the endpoint as gone if its URL is still that of this version.
-    pub gone_url_version: Option<u64>,
+    /// What becomes of the lane of an ordered delivery that is dead.
+    pub on_dead: OnDead,
+    /// What this says of the endpoint, where it is news.
+    pub health: Option<HealthNews>,
+}
+
+/// What an attempt says of its endpoint. It speaks for one URL: where the endpoint has another one by now,
+/// it says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthNews {
+    /// The version of the endpoint's URL that the attempt used.
+    pub url_version: u64,
+    /// What it says.
+    pub health: Health,
+}
+
+/// How an endpoint fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is gone: it is disabled at once.
+    Gone,
+    /// It fails. It is disabled if it has done nothing else since before this instant.
+    Failing {
+        /// The instant.
+        disable_if_since: Timestamp,
+    },
+    /// It works: failures before this count for nothing.
+    Working,
 }
 
 /// What a store made of an [`AttemptResult`].
@@ -214,8 +253,10 @@ pub struct AttemptResult {
 pub enum Finish {
     /// It is recorded and the delivery moved on.
     Recorded {
-        /// Whether the endpoint was disabled by it.
-        endpoint_disabled: bool,
+        /// Why the endpoint was disabled by it, if it was.
+        disabled: Option<DisabledReason>,
+        /// Whether the next one of its ordered lane is due by it.
+        lane_moved: bool,
     },
     /// The lease was lost or the delivery was final; the attempt is kept and counts for nothing.
     Superseded,

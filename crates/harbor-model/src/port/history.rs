@@ -55,7 +55,37 @@ pub trait History: Send + Sync {
         filter: DeadLetterFilter,
         page: PageAsk,
     ) -> Result<Page<Delivery>, Fault>;
+
+    /// Counts open dead letters by endpoint and cause.
+    async fn dead_letter_summary(&self, tenant: &TenantId) -> Result<DeadLetterSummary, Fault>;
 }
+
+/// Open dead letters, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterSummary {
+    /// By endpoint and cause, the most first.
+    pub groups: Vec<DeadLetterGroup>,
+    /// Whether all were counted: at most [`DEAD_LETTERS_COUNTED_MAX`] are.
+    pub is_complete: bool,
+}
+
+/// Open dead letters of one endpoint that died of one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterGroup {
+    /// Of which endpoint.
+    pub endpoint_id: EndpointId,
+    /// Dead of what.
+    pub cause: Cause,
+    /// How many.
+    pub count: u64,
+    /// When the first of them died.
+    pub first_dead_at: Timestamp,
+    /// When the last of them died.
+    pub last_dead_at: Timestamp,
+}
+
+/// The most dead letters that a summary counts.
+pub const DEAD_LETTERS_COUNTED_MAX: u64 = 1_000_000;
 
 /// Which events a list shows. What is `None` does not narrow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

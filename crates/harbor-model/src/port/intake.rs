@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::event::{EventBody, FanOutRecord};
 use crate::id::{DeliveryId, EndpointId, EventId, WorkerId};
+use crate::lane::LaneKey;
 use crate::port::Fault;
 use crate::port::deliveries::Lease;
 use crate::time::Timestamp;
@@ -45,14 +46,16 @@ pub struct NewEvent {
 }
 
 /// A delivery to be stored with its event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewDelivery {
     /// Names it.
     pub id: DeliveryId,
     /// To whom.
     pub endpoint_id: EndpointId,
-    /// When it is first tried.
+    /// When it is first tried; in an ordered lane, as soon as it is the head.
     pub due_at: Timestamp,
+    /// The ordered lane that it joins. It is then not born leased.
+    pub lane: Option<LaneKey>,
     /// The worker that it is born leased to; none where it waits in the store.
     pub leased_to: Option<WorkerId>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::attempt::ErrorClass;
 use crate::delivery::Cause;
+use crate::endpoint::DisabledReason;
 use crate::id::{EndpointId, TenantId};
 use crate::port::breakers::BreakerState;
 
@@ -26,6 +27,9 @@ pub trait Observer: Send + Sync {
 
     /// Endpoints were made to wait by their rate limits.
     fn throttled(&self, seen: ThrottleSeen);
+
+    /// An endpoint was disabled for how it answered.
+    fn endpoint_disabled(&self, seen: DisabledSeen<'_>);
 }
 
 /// A publish that was answered.
@@ -48,6 +52,8 @@ pub enum PublishResult {
     Duplicate,
     /// The caller was refused.
     Refused,
+    /// The tenant has published all that its quota allows for now.
+    OverQuota,
     /// The store failed.
     Fault,
 }
@@ -111,6 +117,17 @@ pub struct ThrottleSeen {
     pub holds: u64,
 }
 
+/// An endpoint that was disabled for how it answered.
+#[derive(Clone, Copy, Debug)]
+pub struct DisabledSeen<'a> {
+    /// Whose.
+    pub tenant_id: &'a TenantId,
+    /// Which.
+    pub endpoint_id: EndpointId,
+    /// Why.
+    pub reason: DisabledReason,
+}
+
 /// Watches nothing. For tests and tools.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoObserver;
@@ -122,4 +139,5 @@ impl Observer for NoObserver {
     fn committed(&self, _: CommitSeen) {}
     fn breaker_changed(&self, _: BreakerSeen<'_>) {}
     fn throttled(&self, _: ThrottleSeen) {}
+    fn endpoint_disabled(&self, _: DisabledSeen<'_>) {}
 }

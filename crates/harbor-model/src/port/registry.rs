@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::endpoint::Endpoint;
 use crate::event_type::EventTypePattern;
 use crate::id::{EndpointId, SubscriptionId, TenantId};
+use crate::job::Job;
 use crate::port::Fault;
 use crate::port::page::{Page, PageAsk};
 use crate::subscription::Subscription;
@@ -40,6 +41,10 @@ pub trait Tenants: Send + Sync {
 
     /// Puts `tenant` in place of the one that has its id and its version, with the next version.
     async fn update_tenant(&self, tenant: Tenant) -> Result<Change<Tenant>, Fault>;
+
+    /// Ends all access of a tenant at once and makes the job that purges it. Its id stays taken until the
+    /// job has ended.
+    async fn delete_tenant(&self, id: &TenantId, job: Job) -> Result<Change<Job>, Fault>;
 }
 
 /// Keeps endpoints.

@@ -74,14 +74,24 @@ pub enum Discarded {
 /// Small batches of clearing up, off the way of events.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Ends up to `limit` open deliveries whose endpoint was deleted (cancelled) or is disabled (dead).
+    /// Ends up to `limit` open deliveries whose endpoint was deleted (cancelled), or is or was disabled since
+    /// they were made (dead).
     /// Answers how many.
     async fn end_orphans(&self, now: Timestamp, limit: usize) -> Result<usize, Fault>;
 
     /// Forgets up to `limit` idempotency keys whose window is over. Answers how many.
     async fn forget_keys(&self, now: Timestamp, limit: usize) -> Result<usize, Fault>;
 
-    /// Looks after the database itself, where it needs it: makes partitions for the weeks to come, clears
-    /// away what vanished quickly. Called every few seconds by one process; cheap where nothing is to be done.
+    /// Removes up to about `limit` rows of history, with all that belongs to them, whose retention is over.
+    /// What is still needed stays: what is open or scheduled, a dead letter within its time, the head that
+    /// holds a lane, and what a job that is still matching may want. Answers how many rows were removed.
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, Fault>;
+
+    /// Ends the drain of endpoints where nothing waits any more from before they were resumed. Answers how
+    /// many ended.
+    async fn end_drains(&self, now: Timestamp, limit: usize) -> Result<usize, Fault>;
+
+    /// Looks after the database itself, where it needs it: makes partitions for the weeks to come and
+    /// drops those that nothing is needed of, clears away what vanished quickly. Called every few seconds by one process; cheap where nothing is to be done.
     async fn maintain(&self, now: Timestamp) -> Result<(), Fault>;
 }

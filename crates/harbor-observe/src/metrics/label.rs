@@ -79,7 +79,7 @@ impl EncodeLabelSet for EndpointPart {
     }
 }
 
-/// Labels of stored events.
+/// Labels of events that were stored, or refused for their tenant's quota.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TenantLabels {
     pub(crate) tenant_id: CappedId<TenantId>,
@@ -102,7 +102,7 @@ pub(crate) struct AttemptLabels {
     pub(crate) endpoint: EndpointPart,
 }
 
-/// Labels of retries and dead letters.
+/// Labels of retries, dead letters and endpoints that were disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabels {
     pub(crate) reason: &'static str,

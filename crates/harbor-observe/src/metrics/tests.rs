@@ -50,6 +50,7 @@ fn counts_what_it_sees() {
     }
     publish(&metrics, &tenant("nobody"), PublishResult::Refused);
     publish(&metrics, &shop, PublishResult::Fault);
+    publish(&metrics, &shop, PublishResult::OverQuota);
     attempt(&metrics, endpoint(1), Some(ErrorClass::Http5xx), true);
     attempt(&metrics, endpoint(1), Some(ErrorClass::Http4xx), false);
     attempt(&metrics, endpoint(1), None, false);
@@ -65,6 +66,8 @@ fn counts_what_it_sees() {
         metrics.breaker_changed(seen);
     }
     metrics.throttled(ThrottleSeen { holds: 3 });
+    let reason = DisabledReason::Failing;
+    metrics.endpoint_disabled(DisabledSeen { tenant_id: &shop, endpoint_id: endpoint(1), reason });
 
     let lines = lines(&metrics);
 
@@ -79,7 +82,11 @@ fn counts_what_it_sees() {
             r#"harborhook_publishes_total{result="duplicate"} 1"#,
             r#"harborhook_publishes_total{result="refused"} 1"#,
             r#"harborhook_publishes_total{result="fault"} 1"#,
-            "harborhook_publish_duration_seconds_count 5",
+            r#"harborhook_publishes_total{result="over_quota"} 1"#,
+            r#"harborhook_quota_refused_total{tenant_id="tn_shop"} 1"#,
+            r#"harborhook_endpoints_disabled_total{reason="failing"} 1"#,
+            r#"harborhook_endpoints_disabled_total{reason="gone"} 0"#,
+            "harborhook_publish_duration_seconds_count 6",
             r#"harborhook_attempts_total{outcome="success"} 1"#,
             r#"harborhook_attempts_total{outcome="http_5xx"} 1"#,
             r#"harborhook_attempts_total{outcome="timeout"} 0"#,
@@ -148,6 +155,7 @@ fn what_could_not_be_read_has_no_sample() {
         inflight: 4,
         backlog: Some(17),
         oldest_due: Some(Duration::from_millis(1500)),
+        jobs_open: Some(3),
         log_lines_dropped: 5,
     };
 
@@ -155,15 +163,16 @@ fn what_could_not_be_read_has_no_sample() {
     for line in [
         "harborhook_inflight 4\n",
         "harborhook_worker_backlog 17\n",
+        "harborhook_jobs_open 3\n",
         "harborhook_oldest_due_seconds 1.5\n",
         "harborhook_log_lines_dropped_total 5\n",
     ] {
         assert!(text.contains(line), "no `{line}` in {text}");
     }
 
-    let unread = Gauges { backlog: None, oldest_due: None, ..read };
+    let unread = Gauges { backlog: None, oldest_due: None, jobs_open: None, ..read };
     let text = metrics.expose(&unread, Format::OpenMetrics);
-    assert!(!text.contains("worker_backlog") && !text.contains("oldest_due"), "{text}");
+    assert!(["worker_backlog", "oldest_due", "jobs_open"].iter().all(|name| !text.contains(name)), "{text}");
 }
 
 /// The family that a sample of the older format belongs to.

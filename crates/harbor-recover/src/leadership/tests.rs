@@ -89,8 +89,10 @@ struct Two {
 
 fn two() -> Two {
     let (register, clock) = (Arc::new(Register::default()), Arc::new(SetClock::default()));
-    let candidate =
-        |number| Leadership::new(register.clone(), clock.clone(), WorkerId::from_number(number), "upkeep");
+    let candidate = |number| {
+        let worker = WorkerId::from_number(number);
+        Leadership::new(register.clone(), clock.clone(), worker, "upkeep", Settings::default())
+    };
     let (first, second) = (candidate(1), candidate(2));
     Two { register, clock, first, second }
 }
@@ -135,4 +137,19 @@ async fn time_without_the_store_proves_nothing() {
     two.clock.set(105);
     assert!(!two.second.is_mine().await, "the watch begins anew");
     assert!(two.first.is_mine().await);
+}
+
+#[test]
+fn a_holder_confirms_itself_before_it_rests_and_rests_before_it_is_followed() {
+    let check = |confirm: u64, fence: u64, outlived: u64, is_valid: bool| {
+        let [confirm_interval, fence_after, outlived_after] =
+            [confirm, fence, outlived].map(Duration::from_secs);
+        let settings = Settings { confirm_interval, fence_after, outlived_after };
+        assert_eq!(settings.validate().is_ok(), is_valid, "{settings:?}");
+    };
+    assert_eq!(Settings::default().validate(), Ok(()));
+    check(0, 2, 3, false);
+    check(1, 2, 3, true);
+    check(2, 2, 3, false);
+    check(1, 3, 3, false);
 }

@@ -32,9 +32,19 @@ const SECTIONS: &[(&str, &str)] = &[
         "policy",
         "How deliveries are tried where neither the tenant nor the endpoint says so. The fields are those of the API's policies.",
     ),
+    (
+        "quota",
+        "How much each tenant may publish where it has no quota of its own. What is beyond it gets 429.",
+    ),
+    ("retention", "How long what happened is kept where the tenant does not say so, and how it is removed."),
     ("worker", "Limits of delivering."),
     ("replay", "Limits of replays."),
+    ("jobs", "Work on many deliveries: bulk replays, bulk cancels, and the purge of deleted tenants."),
     ("upkeep", "Clearing up behind deliveries."),
+    (
+        "leadership",
+        "Which process has a task that one process does at a time: clearing up, and carrying out jobs.",
+    ),
     ("log", "Logs."),
     ("metrics", "Metrics."),
 ];

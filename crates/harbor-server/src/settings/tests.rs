@@ -1,3 +1,5 @@
+use harbor_model::policy::order::{OnDead, Ordering};
+
 use super::*;
 use crate::settings::load::{Loaded, Origin, Sources, load};
 use crate::settings::table::{Key, keys};
@@ -171,6 +173,8 @@ fn a_policy_is_written_as_the_api_takes_it() {
         "[policy]\n\
          timeout_ms = 5000\n\
          max_in_flight = 4\n\
+         ordering = \"key\"\n\
+         on_dead = \"hold\"\n\
          rate_limit = { per_second = 10 }\n\
          signing.schemes = [\"standard\"]\n\
          retry = { strategy = \"exponential\", base = \"2s\", factor = 3, max_attempts = 8, client_errors = \"all\" }\n\
@@ -178,10 +182,11 @@ fn a_policy_is_written_as_the_api_takes_it() {
     ))
     .unwrap();
 
-    let layer = loaded.settings.policy_layer().unwrap();
+    let layer = loaded.settings.instance_policy().unwrap().delivery;
 
     assert_eq!(layer.timeout, Some(Duration::from_secs(5)));
     assert_eq!(layer.max_in_flight, Some(4));
+    assert_eq!((layer.ordering, layer.on_dead), (Some(Ordering::Key), Some(OnDead::Hold)));
     assert_eq!(layer.rate_limit.map(|limit| (limit.per_second, limit.burst)), Some((10, 10)));
     assert_eq!(layer.signing.map(|signing| (signing.standard, signing.harborhook)), Some((true, false)));
     assert_eq!(layer.retry.max_attempts, Some(8));
@@ -218,6 +223,49 @@ fn a_policy_keeps_the_rules_of_the_api() {
             "h.toml:3: policy.circuit_breaker.cooldown must be at least 1s",
         ]
     );
+}
+
+#[test]
+fn quota_and_retention_are_part_of_what_tenants_inherit() {
+    let loaded = load(&file(
+        "[quota]\nper_second = 50\nper_day = 1000000\n\
+         [retention]\nhistory = \"7d\"\ndead_letters = \"730d\"\nbatch_rows = 50\npause = \"5ms\"\n",
+    ))
+    .unwrap();
+
+    let policy = loaded.settings.instance_policy().unwrap();
+
+    assert_eq!(policy.quota.rate.map(|rate| (rate.per_second, rate.burst)), Some((50, 50)));
+    assert_eq!(policy.quota.per_day, Some(1_000_000));
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(policy.retention.history, Some(7 * day));
+    assert_eq!(policy.retention.dead_letters, Some(730 * day));
+    assert_eq!(loaded.settings.upkeep.sweep_rows_max, 50);
+    assert_eq!(loaded.settings.upkeep.sweep_pause, Duration::from_millis(5));
+
+    let found = mistakes(&file(
+        "[quota]\nburst = 5\n\
+         [retention]\nhistory = \"30s\"\ndead_letters = \"4000d\"\n\
+         [jobs]\nlook_interval = \"2m\"\n\
+         [leadership]\nfence_after = \"5s\"\n",
+    ));
+    assert_eq!(
+        found,
+        [
+            "h.toml:4: retention.history must be at least 1m",
+            "h.toml:5: retention.dead_letters must be at most 3650d",
+            "leadership: confirm_interval must be more than zero and less than fence_after",
+            "jobs: look_interval must be at most look_interval_max",
+            "h.toml:2: quota.burst needs quota.per_second",
+        ]
+    );
+}
+
+#[test]
+fn jobs_keep_the_limits_of_replays() {
+    let loaded = load(&file("[replay]\nreason_chars_max = 7\n[jobs]\nids_max = 5\n")).unwrap();
+    let limits = loaded.settings.job_limits();
+    assert_eq!((limits.reason_chars_max, limits.ids_max), (7, 5));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use harbor_model::policy::order::{OnDead, Ordering};
 use harbor_model::policy::retry::ClientErrors;
 use harbor_model::policy::written::{RetryStrategy, SigningScheme};
 use harbor_model::secret::Secret;
-use harbor_model::text::{DurationError, parse_duration, print_duration};
+use harbor_model::text::{DurationError, parse_duration, parse_duration_up_to, print_duration};
 use harbor_observe::logs;
 use ipnet::IpNet;
 use toml::de::DeValue;
@@ -130,6 +131,22 @@ impl Value for Duration {
 
     fn show(&self) -> String {
         print_duration(*self)
+    }
+}
+
+/// A duration that may be longer than a year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LongDuration(pub(crate) Duration);
+
+impl Value for LongDuration {
+    const KIND: &'static str = Duration::KIND;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_duration_up_to(text, Duration::MAX).map(Self).map_err(|DurationError| refusal::<Self>())
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
     }
 }
 
@@ -373,6 +390,14 @@ words!(RetryStrategy, "schedule, exponential, linear, fixed or standard", {
     RetryStrategy::Standard = "standard",
 });
 
+words!(Ordering, "none, key or endpoint", {
+    Ordering::None = "none",
+    Ordering::Key = "key",
+    Ordering::Endpoint = "endpoint",
+});
+
+words!(OnDead, "skip or hold", { OnDead::Skip = "skip", OnDead::Hold = "hold" });
+
 words!(SigningScheme, "standard or harborhook", {
     SigningScheme::Standard = "standard",
     SigningScheme::Harborhook = "harborhook",
@@ -464,6 +489,9 @@ mod tests {
         check::<bool>(&["true", "false"]);
         check::<f64>(&["0.1", "2"]);
         check::<Duration>(&["250ms", "30s", "2h", "7d"]);
+        check::<LongDuration>(&["90d", "3650d"]);
+        check::<Ordering>(&["none", "key", "endpoint"]);
+        check::<OnDead>(&["skip", "hold"]);
         check::<ByteSize>(&["0", "1000", "16KiB", "1MiB", "3GiB"]);
         check::<SocketAddr>(&["127.0.0.1:8080", "[::1]:0"]);
         check::<DatabaseUrl>(&["sqlite:/var/lib/harborhook/harborhook.db", "sqlite:events.db"]);

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use harbor_model::decide::fan_out::fan_out;
 use harbor_model::directory::TenantSnapshot;
-use harbor_model::endpoint::DisabledReason;
+use harbor_model::endpoint::{DisabledReason, Drain};
 use harbor_model::id::TenantId;
+use harbor_model::policy::order::{OnDead, Ordering};
+use harbor_model::policy::quota::QuotaLayer;
 use harbor_model::policy::{Origin, PolicyLayer, Sourced};
 use harbor_model::tenant::{Tenant, TenantPolicy};
 
@@ -24,9 +26,16 @@ pub async fn an_unknown_tenant_has_no_directory<S: Store>(world: &World<S>) {
 
 pub async fn a_directory_shows_policies_in_force_and_routes<S: Store>(world: &World<S>) {
     let policy = TenantPolicy {
-        delivery: PolicyLayer { timeout: Some(SECOND), max_in_flight: Some(3), ..PolicyLayer::default() },
+        delivery: PolicyLayer {
+            timeout: Some(SECOND),
+            max_in_flight: Some(3),
+            ordering: Some(Ordering::Key),
+            ..PolicyLayer::default()
+        },
+        quota: QuotaLayer { per_day: Some(1_000), ..QuotaLayer::default() },
         allow_http: true,
         allowed_subnets: vec!["10.1.0.0/16".parse().unwrap()].into(),
+        ..TenantPolicy::default()
     };
     let tenant = Tenant { policy, ..world.new_tenant("acme") };
     done(world.store.create_tenant(tenant.clone()).await.unwrap());
@@ -41,6 +50,10 @@ pub async fn a_directory_shows_policies_in_force_and_routes<S: Store>(world: &Wo
     assert_eq!(view.endpoint, endpoint);
     assert_eq!(view.policy.timeout, Sourced { value: SECOND, origin: Origin::Tenant });
     assert_eq!(view.policy.max_in_flight, Sourced { value: 7, origin: Origin::Endpoint });
+    assert_eq!(view.policy.ordering, Sourced { value: Ordering::Key, origin: Origin::Tenant });
+    assert_eq!(view.policy.on_dead, Sourced { value: OnDead::Skip, origin: Origin::Default });
+    assert_eq!(found.quota.per_day, Sourced { value: Some(1_000), origin: Origin::Tenant });
+    assert_eq!(found.quota.rate, Sourced { value: None, origin: Origin::Default });
     assert_eq!(fan_out(&found, &"any.thing".parse().unwrap()).endpoints, [endpoint.id]);
 }
 
@@ -69,6 +82,11 @@ pub async fn every_change_is_obeyed_at_once<S: Store>(world: &World<S>) {
     check(&[], &[endpoint.id], "disable").await;
     world.change(&endpoint, |now| now.disabled = None).await;
     check(&[endpoint.id], &[], "enable").await;
+    let drain = Drain { per_second: 5, since: world.now() };
+    world.change(&endpoint, |now| now.drain = Some(drain)).await;
+    check(&[endpoint.id], &[], "drain").await;
+    assert_eq!(world.store.end_drains(world.now(), 10).await.unwrap(), 1);
+    check(&[endpoint.id], &[], "end the drain").await;
     let mut narrowed = subscription.clone();
     narrowed.pattern = "order.paid".parse().unwrap();
     let narrowed = done(world.store.update_subscription(narrowed).await.unwrap());

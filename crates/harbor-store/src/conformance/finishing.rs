@@ -7,12 +7,10 @@ use bytes::Bytes;
 use harbor_model::attempt::{Attempt, ErrorClass};
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::{Cause, DeadLetter, DeadLetterState, DeliveryStatus};
-use harbor_model::endpoint::{DisabledReason, EndpointUrl};
+use harbor_model::policy::order::OnDead;
 use harbor_model::port::deliveries::{AttemptResult, Finish, LeaseAsk};
 
-use crate::conformance::world::{DAY, SECOND, Store, World, key_of};
-
-const RECORDED: Finish = Finish::Recorded { endpoint_disabled: false };
+use crate::conformance::world::{DAY, RECORDED, SECOND, Store, World, key_of};
 
 pub async fn each_outcome_moves_the_delivery_on<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
@@ -150,41 +148,6 @@ pub async fn a_lease_whose_end_is_recorded_is_over<S: Store>(world: &World<S>) {
     assert_eq!(next.delivery.delivery_id, id);
 }
 
-pub async fn an_endpoint_that_said_it_is_gone_is_disabled<S: Store>(world: &World<S>) {
-    let tenant = world.tenant("acme").await;
-    let endpoint = world.endpoint(&tenant).await;
-    world.owed(&endpoint).await;
-    let before = world.store.tenant(&tenant).await.unwrap().unwrap().version;
-    let lease = world.lease_one(&endpoint).await;
-    let gone = AttemptResult {
-        gone_url_version: Some(endpoint.url_version),
-        ..world.result(lease, 410, Next::Dead(Cause::EndpointGone))
-    };
-    assert_eq!(world.record(gone).await, Finish::Recorded { endpoint_disabled: true });
-
-    let found = world.store.find_endpoint(&tenant, endpoint.id).await.unwrap().unwrap();
-    assert_eq!((found.disabled, found.version), (Some(DisabledReason::Gone), endpoint.version + 1));
-    let snapshot = world.store.tenant(&tenant).await.unwrap().unwrap();
-    assert!(snapshot.version > before);
-    assert_eq!(snapshot.endpoints[&endpoint.id].endpoint.disabled, Some(DisabledReason::Gone));
-}
-
-pub async fn only_the_url_that_is_still_the_endpoints_can_disable_it<S: Store>(world: &World<S>) {
-    let tenant = world.tenant("acme").await;
-    let endpoint = world.endpoint(&tenant).await;
-    world.owed(&endpoint).await;
-    let lease = world.lease_one(&endpoint).await;
-    let moved = world
-        .change(&endpoint, |now| now.url = EndpointUrl::from_stored("https://example.com/new").unwrap())
-        .await;
-    let gone = AttemptResult {
-        gone_url_version: Some(endpoint.url_version),
-        ..world.result(lease, 410, Next::Dead(Cause::EndpointGone))
-    };
-    assert_eq!(world.record(gone).await, RECORDED);
-    assert_eq!(world.store.find_endpoint(&tenant, endpoint.id).await.unwrap(), Some(moved));
-}
-
 /// Some lease without pause while others finish: no delivery may be lent once its end is recorded.
 pub async fn a_finished_delivery_is_never_lent_again_however_many_ask<S: Store>(world: &World<S>) {
     const COUNT: usize = 400;
@@ -214,7 +177,8 @@ pub async fn a_finished_delivery_is_never_lent_again_however_many_ask<S: Store>(
                     is_interrupted: false,
                     next: Next::Delivered,
                     decided_at: now,
-                    gone_url_version: None,
+                    on_dead: OnDead::Skip,
+                    health: None,
                 });
                 for finish in store.finish(results.collect()).await {
                     assert_eq!(finish.unwrap(), RECORDED);

@@ -3,14 +3,19 @@
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::DeliveryStatus;
 use harbor_model::endpoint::Endpoint;
+use harbor_model::id::DeliveryId;
+use harbor_model::job::{JobKind, ReplayTask, Selection, Task};
+use harbor_model::lane::{LaneKey, Release, Released};
 use harbor_model::port::deliveries::{EndpointKey, LeaseAsk};
 use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter};
 use harbor_model::port::intake::Published;
+use harbor_model::port::interventions::Intervened;
+use harbor_model::port::jobs::{JobCancelled, JobCreated, NewJob, Stepped};
 use harbor_model::port::registry::{Change, SubscriptionFilter};
 use harbor_model::port::upkeep::{Discarded, Replayed};
 use harbor_model::subscription::Subscription;
 
-use crate::conformance::world::{ALL, Store, World, done};
+use crate::conformance::world::{ALL, SECOND, Store, World, done};
 
 pub async fn nothing_of_another_tenant_can_be_read<S: Store>(world: &World<S>) {
     let (owner, other) = (world.tenant("owner").await, world.tenant("other").await);
@@ -33,6 +38,16 @@ pub async fn nothing_of_another_tenant_can_be_read<S: Store>(world: &World<S>) {
     let ask = LeaseAsk { key, count: 10 };
     assert!(world.store.lease(world.worker().await, world.now(), vec![ask]).await.unwrap().is_empty());
     assert!(world.store.tenant(&other).await.unwrap().unwrap().endpoints.is_empty());
+
+    world.owed_in(&endpoint, "a").await;
+    world.dead(&endpoint).await;
+    assert_eq!(world.store.lanes(&other, endpoint.id, ALL).await.unwrap().items, []);
+    assert_eq!(world.store.dead_letter_summary(&other).await.unwrap().groups, []);
+    let job = world.new_job(&owner, Task::Cancel(DeliveryFilter::default()));
+    let new = NewJob { job, idempotency: None };
+    let JobCreated::Done(job) = world.store.create_job(new, 9).await.unwrap() else { panic!("no job") };
+    assert_eq!(world.store.find_job(Some(&other), job.id).await.unwrap(), None);
+    assert_eq!(world.store.jobs(Some(&other), JobKind::ALL, ALL).await.unwrap().items, []);
 }
 
 pub async fn nothing_of_another_tenant_can_be_changed<S: Store>(world: &World<S>) {
@@ -54,6 +69,26 @@ pub async fn nothing_of_another_tenant_can_be_changed<S: Store>(world: &World<S>
     assert_eq!(store.create_subscription(crossing, 9).await.unwrap(), Change::Missing);
     assert_eq!(store.replay(world.new_replay(&other, dead)).await.unwrap(), Replayed::Missing);
     assert_eq!(store.discard(&other, dead, world.now()).await.unwrap(), Discarded::Missing);
+
+    let now = world.now();
+    let queued = world.event(&owner, &[&endpoint]).in_lane("a");
+    let (event, open) = (queued.id(), queued.delivery());
+    world.stored(queued).await;
+    assert_eq!(store.retry_now(&other, open, now).await.unwrap(), Intervened::Missing);
+    assert_eq!(store.cancel(&other, open, now).await.unwrap(), Intervened::Missing);
+    assert!(!store.expunge(&other, event, now).await.unwrap());
+    let lane = LaneKey::new("a");
+    for release in [Release::Skip, Release::Retry(DeliveryId::new(now, &*world.rng))] {
+        let released = store.release_lane(&other, endpoint.id, &lane, release, now).await.unwrap();
+        assert_ne!(released, Released::Done(Some(open)));
+        assert!(matches!(released, Released::Missing | Released::NoEndpoint), "{released:?}");
+    }
+    let job = world.new_job(&owner, Task::Cancel(DeliveryFilter::default()));
+    let new = NewJob { job, idempotency: None };
+    let JobCreated::Done(job) = store.create_job(new, 9).await.unwrap() else { panic!("no job") };
+    assert_eq!(store.cancel_job(&other, job.id, now).await.unwrap(), JobCancelled::Missing);
+    assert_eq!(store.find_job(Some(&owner), job.id).await.unwrap(), Some(job));
+    assert_eq!(world.shown(&owner, open).await, "queued []");
 
     assert_eq!(store.find_endpoint(&owner, endpoint.id).await.unwrap(), Some(endpoint));
     assert_eq!(store.find_subscription(&owner, subscription.id).await.unwrap(), Some(subscription));
@@ -104,4 +139,53 @@ pub async fn a_key_of_another_tenant_is_another_key<S: Store>(world: &World<S>) 
     let lease = world.lease_one(&endpoint).await;
     world.finish(lease, 200, Next::Delivered).await;
     assert_eq!(world.shown(&owner, id).await, "delivered [200]");
+}
+
+pub async fn a_job_reaches_nothing_of_another_tenant<S: Store>(world: &World<S>) {
+    let (owner, other) = (world.tenant("owner").await, world.tenant("other").await);
+    let endpoint = world.endpoint(&owner).await;
+    let (dead, open) = (world.dead(&endpoint).await, world.owed(&endpoint).await);
+    let from = world.now();
+    world.clock.advance(SECOND);
+    let replay = |selection| {
+        Task::Replay(ReplayTask {
+            selection,
+            rate_per_second: None,
+            is_dry_run: false,
+            new_webhook_id: false,
+            reason: None,
+        })
+    };
+    let of_endpoint = DeliveryFilter { endpoint_id: Some(endpoint.id), ..DeliveryFilter::default() };
+    for task in [
+        replay(Selection::Ids(vec![dead, open])),
+        replay(Selection::DeadLetters { from, to: world.now(), endpoint_id: None }),
+        replay(Selection::DeadLetters { from, to: world.now(), endpoint_id: Some(endpoint.id) }),
+        replay(Selection::Filter(DeliveryFilter::default())),
+        replay(Selection::Filter(of_endpoint.clone())),
+        Task::Cancel(DeliveryFilter::default()),
+        Task::Cancel(of_endpoint.clone()),
+    ] {
+        let new = NewJob { job: world.new_job(&other, task), idempotency: None };
+        let JobCreated::Done(mut job) = world.store.create_job(new, 99).await.unwrap() else {
+            panic!("no job")
+        };
+        for _ in 0..10 {
+            let step = match &job.task {
+                Task::Cancel(_) => world.store.cancel_batch(&job, 10, world.now()).await.unwrap(),
+                _ => {
+                    let ids = (0..5).map(|_| DeliveryId::new(world.now(), &*world.rng)).collect();
+                    world.store.replay_batch(&job, ids, world.now()).await.unwrap()
+                }
+            };
+            let Stepped::Made { job: next, is_end, .. } = step else { panic!("stale") };
+            job = next;
+            if is_end {
+                break;
+            }
+        }
+        assert_eq!((job.counts.queued, job.counts.succeeded), (0, 0), "{:?}", job.task);
+    }
+    assert_eq!(world.shown(&owner, dead).await, "dead [500]");
+    assert_eq!(world.due(&endpoint).await, [open]);
 }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointUrl};
+use harbor_model::endpoint::{DisabledReason, Drain, Endpoint, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId};
-use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::order::{OnDead, Ordering};
+use harbor_model::policy::quota::QuotaLayer;
+use harbor_model::policy::retention::RetentionLayer;
 use harbor_model::policy::retry::{Backoff, RetryLayer};
+use harbor_model::policy::{PolicyLayer, RateLimit};
 use harbor_model::port::registry::{Change, SubscriptionFilter};
 use harbor_model::subscription::Subscription;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 
-use crate::conformance::world::{ALL, SECOND, Store, World, done, walk};
+use crate::conformance::world::{ALL, DAY, SECOND, Store, World, done, walk};
 
 pub async fn a_tenant_can_be_read_listed_and_changed<S: Store>(world: &World<S>) {
     let policy = TenantPolicy {
@@ -23,6 +26,8 @@ pub async fn a_tenant_can_be_read_listed_and_changed<S: Store>(world: &World<S>)
             },
             ..PolicyLayer::default()
         },
+        quota: QuotaLayer { rate: Some(RateLimit { per_second: 5, burst: 9 }), per_day: Some(1_000) },
+        retention: RetentionLayer { history: Some(DAY), dead_letters: Some(DAY * 2) },
         allow_http: true,
         allowed_subnets: vec!["10.1.0.0/16".parse().unwrap()].into(),
     };
@@ -81,7 +86,13 @@ pub async fn an_endpoint_survives_with_its_secrets<S: Store>(world: &World<S>) {
     let endpoint = Endpoint {
         description: Some("for the books".to_owned()),
         paused: true,
+        drain: Some(Drain { per_second: 7, since: world.now() - SECOND }),
         disabled: Some(DisabledReason::Gone),
+        policy: PolicyLayer {
+            ordering: Some(Ordering::Endpoint),
+            on_dead: Some(OnDead::Hold),
+            ..PolicyLayer::default()
+        },
         ..world.new_endpoint(&tenant)
     };
     let made = world.store.create_endpoint(endpoint.clone(), vec![], 100).await.unwrap();
@@ -94,8 +105,9 @@ pub async fn an_endpoint_survives_with_its_secrets<S: Store>(world: &World<S>) {
     changed.secrets.truncate(1);
     changed.metadata.clear();
     changed.policy = PolicyLayer::default();
+    changed.drain = None;
     changed.disabled = None;
-    let expected = Endpoint { version: 2, ..changed.clone() };
+    let expected = Endpoint { version: 2, enabled_at: Some(changed.updated_at), ..changed.clone() };
     assert_eq!(world.store.update_endpoint(changed).await.unwrap(), Change::Done(expected.clone()));
     assert_eq!(world.store.find_endpoint(&tenant, endpoint.id).await.unwrap(), Some(expected));
 }

@@ -3,9 +3,8 @@
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::{Cause, DeadLetter, DeadLetterState};
 use harbor_model::endpoint::DisabledReason;
-use harbor_model::port::deliveries::Finish;
 
-use crate::conformance::world::{DAY, SECOND, Store, World, done};
+use crate::conformance::world::{DAY, RECORDED, SECOND, Store, World, done};
 
 pub async fn deliveries_of_a_deleted_endpoint_are_cancelled<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
@@ -79,7 +78,7 @@ pub async fn what_is_in_flight_is_left_to_its_holder<S: Store>(world: &World<S>)
 
     leases.sort_unstable_by_key(|lease| lease.delivery.delivery_id != first);
     let finish = world.finish(leases.remove(0), 200, Next::Delivered).await;
-    assert_eq!(finish, Finish::Recorded { endpoint_disabled: false });
+    assert_eq!(finish, RECORDED);
     world.finish(leases.remove(0), 500, Next::RetryAt(world.now() + DAY)).await;
     assert_eq!(world.store.end_orphans(world.now(), 100).await.unwrap(), 1);
     assert_eq!(world.shown(&tenant, first).await, "delivered [200]");

@@ -4,11 +4,11 @@ use harbor_model::decide::retry::{INTERRUPTIONS_MAX, Next};
 use harbor_model::delivery::{Cause, DeadLetter, DeadLetterState, DeliveryStatus};
 use harbor_model::endpoint::Endpoint;
 use harbor_model::id::{DeliveryId, WorkerId};
-use harbor_model::port::deliveries::{Finish, Lease};
+use harbor_model::port::deliveries::{AttemptResult, Finish, Lease};
 use harbor_model::port::intake::Published;
 use harbor_model::port::workers::Roll;
 
-use crate::conformance::world::{SECOND, Store, World};
+use crate::conformance::world::{RECORDED, SECOND, Store, World};
 
 fn count_of(roll: &Roll, worker: WorkerId) -> Option<u64> {
     roll.counts.iter().find(|(other, _)| *other == worker).map(|(_, count)| *count)
@@ -132,10 +132,7 @@ pub async fn a_late_result_of_a_buried_worker_is_kept_and_counts_for_nothing<S: 
     assert_eq!(world.finish(late, 500, Next::Dead(Cause::AttemptsExhausted)).await, Finish::Superseded);
     assert_eq!(world.shown(&tenant, id).await, "inflight [500]");
     world.clock.advance(SECOND);
-    assert_eq!(
-        world.finish(successor, 200, Next::Delivered).await,
-        Finish::Recorded { endpoint_disabled: false }
-    );
+    assert_eq!(world.finish(successor, 200, Next::Delivered).await, RECORDED);
     let found = world.read(&tenant, id).await;
     let numbers: Vec<_> = found.attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, [None, Some(1)]);
@@ -187,14 +184,17 @@ async fn interrupt<S: Store>(world: &World<S>, endpoint: &Endpoint, times: u16) 
     }
 }
 
-pub async fn what_was_interrupted_too_often_is_dead<S: Store>(world: &World<S>) {
+pub async fn what_was_interrupted_too_often_is_left_to_whoever_leases_it_next<S: Store>(world: &World<S>) {
     let tenant = world.tenant("acme").await;
     let endpoint = world.endpoint(&tenant).await;
     let check = async |id: DeliveryId, before: &str, after: &str, attempt_count: u16| {
-        interrupt(world, &endpoint, INTERRUPTIONS_MAX - 1).await;
+        interrupt(world, &endpoint, INTERRUPTIONS_MAX).await;
         assert_eq!(world.shown(&tenant, id).await, before);
         world.clock.advance(SECOND);
-        interrupt(world, &endpoint, 1).await;
+        let lease = world.lease_one(&endpoint).await;
+        assert_eq!(lease.delivery.interrupted_count, INTERRUPTIONS_MAX);
+        let end = AttemptResult { attempt: None, ..world.result(lease, 0, Next::Dead(Cause::WorkerCrash)) };
+        assert_eq!(world.record(end).await, RECORDED);
         assert_eq!(world.shown(&tenant, id).await, after);
         let found = world.read(&tenant, id).await.delivery;
         let dead_letter = DeadLetter {
@@ -248,7 +248,7 @@ pub async fn reconciling_frees_nothing_that_is_held<S: Store>(world: &World<S>) 
     assert_eq!(world.store.leases_of(worker).await.unwrap().len(), 2);
     for lease in held.into_iter().chain(others) {
         let finish = world.finish(lease, 200, Next::Delivered).await;
-        assert_eq!(finish, Finish::Recorded { endpoint_disabled: false });
+        assert_eq!(finish, RECORDED);
     }
 }
 

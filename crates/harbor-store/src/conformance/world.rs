@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -16,8 +17,13 @@ use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
 use harbor_model::event::trace::TraceContext;
 use harbor_model::event::{EventBody, FanOutRecord};
 use harbor_model::header::CustomHeader;
-use harbor_model::id::{AttemptId, DeliveryId, EndpointId, EventId, SubscriptionId, TenantId, WorkerId};
+use harbor_model::id::{
+    AttemptId, DeliveryId, EndpointId, EventId, JobId, SubscriptionId, TenantId, WorkerId,
+};
+use harbor_model::job::{Job, JobCounts, JobStatus, Task};
+use harbor_model::lane::LaneKey;
 use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::order::OnDead;
 use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish, Lease, LeaseAsk, LeaseKeeper};
 use harbor_model::port::intake::{IdempotencyClaim, NewDelivery, NewEvent, Published};
 use harbor_model::port::page::{Page, PageAsk};
@@ -82,8 +88,15 @@ pub struct World<S> {
     pub store: Arc<S>,
     pub clock: Arc<SetClock>,
     pub rng: Arc<SeededRng>,
+    reopen: Option<Arc<Reopen<S>>>,
     _kept: Box<dyn Any + Send + Sync>,
 }
+
+/// Opens a store on the data of one that is closed.
+type Reopen<S> = dyn Fn(Arc<SetClock>, Arc<SeededRng>) -> Opening<S> + Send + Sync;
+
+/// A store that is being opened.
+pub type Opening<S> = Pin<Box<dyn Future<Output = Arc<S>> + Send>>;
 
 /// A world, if there is a store to make it around.
 pub trait Fresh {
@@ -140,6 +153,16 @@ impl Draft {
         self
     }
 
+    /// Joins the lane of this ordering key; of the endpoint where it is empty.
+    #[must_use]
+    pub fn in_lane(mut self, key: &str) -> Self {
+        self.0.ordering_key = (!key.is_empty()).then(|| key.to_owned());
+        for delivery in &mut self.0.deliveries {
+            delivery.lane = Some(LaneKey::new(key));
+        }
+        self
+    }
+
     #[must_use]
     pub fn by_version(mut self, version: u64) -> Self {
         self.0.directory_version = Some(version);
@@ -167,6 +190,12 @@ impl Draft {
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SECOND: Duration = Duration::from_secs(1);
 
+/// It is recorded, and nothing else follows from it.
+pub const RECORDED: Finish = Finish::Recorded { disabled: None, lane_moved: false };
+
+/// It is recorded, and the next one of its lane is due.
+pub const LANE_MOVED: Finish = Finish::Recorded { disabled: None, lane_moved: true };
+
 /// The whole list in one page.
 pub const ALL: PageAsk = PageAsk { limit: 10_000, after: None };
 
@@ -179,7 +208,25 @@ impl<S: Store> World<S> {
         let clock = Arc::new(SetClock::default());
         let rng = Arc::new(SeededRng::new(1));
         let (store, kept) = make(clock.clone(), rng.clone()).await;
-        Self { store, clock, rng, _kept: Box::new(kept) }
+        Self { store, clock, rng, reopen: None, _kept: Box::new(kept) }
+    }
+
+    /// Says how the store is opened anew, where what it holds outlives it.
+    #[must_use]
+    pub fn reopened_by(
+        self,
+        reopen: impl Fn(Arc<SetClock>, Arc<SeededRng>) -> Opening<S> + Send + Sync + 'static,
+    ) -> Self {
+        Self { reopen: Some(Arc::new(reopen)), ..self }
+    }
+
+    /// The world after its store was closed and opened again; none where that would be an empty one.
+    pub async fn restarted(&self) -> Option<Self> {
+        let reopen = self.reopen.clone()?;
+        self.store.close().await;
+        let store = reopen(self.clock.clone(), self.rng.clone()).await;
+        let (clock, rng) = (self.clock.clone(), self.rng.clone());
+        Some(Self { store, clock, rng, reopen: Some(reopen), _kept: Box::new(()) })
     }
 
     pub fn now(&self) -> Timestamp {
@@ -228,7 +275,9 @@ impl<S: Store> World<S> {
             policy: PolicyLayer { max_in_flight: Some(7), ..PolicyLayer::default() },
             metadata: BTreeMap::from([("team".to_owned(), "billing".to_owned())]),
             paused: false,
+            drain: None,
             disabled: None,
+            enabled_at: None,
             version: 1,
             url_version: 1,
             created_at: self.now(),
@@ -246,6 +295,7 @@ impl<S: Store> World<S> {
     /// The endpoint as it is now, changed.
     pub async fn change(&self, endpoint: &Endpoint, change: impl FnOnce(&mut Endpoint)) -> Endpoint {
         let mut now = self.store.find_endpoint(&endpoint.tenant_id, endpoint.id).await.unwrap().unwrap();
+        now.updated_at = self.now();
         change(&mut now);
         done(self.store.update_endpoint(now).await.unwrap())
     }
@@ -270,6 +320,7 @@ impl<S: Store> World<S> {
             id: DeliveryId::new(now, &*self.rng),
             endpoint_id: endpoint.id,
             due_at: now,
+            lane: None,
             leased_to: None,
         });
         let body = EventBody {
@@ -315,6 +366,22 @@ impl<S: Store> World<S> {
         id
     }
 
+    /// Publishes one event to one endpoint in a lane; answers its delivery.
+    pub async fn owed_in(&self, endpoint: &Endpoint, lane: &str) -> DeliveryId {
+        let draft = self.event(&endpoint.tenant_id, &[endpoint]).in_lane(lane);
+        let id = draft.delivery();
+        assert!(self.stored(draft).await.is_empty());
+        id
+    }
+
+    /// The deliveries that are due to the endpoint and that nobody holds, in the order of their ids.
+    pub async fn due(&self, endpoint: &Endpoint) -> Vec<DeliveryId> {
+        let leases = self.lease(self.worker().await, endpoint, 1_000).await;
+        let mut ids: Vec<_> = leases.iter().map(|lease| lease.delivery.delivery_id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub async fn lease(&self, worker: WorkerId, endpoint: &Endpoint, count: usize) -> Vec<Lease> {
         let ask = LeaseAsk { key: key_of(endpoint), count };
         self.store.lease(worker, self.now(), vec![ask]).await.unwrap()
@@ -350,7 +417,8 @@ impl<S: Store> World<S> {
             is_interrupted: false,
             next,
             decided_at: self.now(),
-            gone_url_version: None,
+            on_dead: OnDead::Skip,
+            health: None,
         }
     }
 
@@ -376,7 +444,7 @@ impl<S: Store> World<S> {
         let draft = self.event(&endpoint.tenant_id, &[endpoint]).leased_to(self.worker().await);
         let id = draft.delivery();
         let lease = self.stored(draft).await.remove(0);
-        assert_eq!(self.finish(lease, status, next).await, Finish::Recorded { endpoint_disabled: false });
+        assert_eq!(self.finish(lease, status, next).await, RECORDED);
         id
     }
 
@@ -402,6 +470,23 @@ impl<S: Store> World<S> {
             new_webhook_id: false,
             idempotency: None,
             now: self.now(),
+        }
+    }
+
+    /// A job that is not made yet.
+    pub fn new_job(&self, tenant: &TenantId, task: Task) -> Job {
+        Job {
+            id: JobId::new(self.now(), &*self.rng),
+            tenant_id: tenant.clone(),
+            task,
+            status: JobStatus::Pending,
+            counts: JobCounts::default(),
+            removed: BTreeMap::new(),
+            error: None,
+            place: Vec::new(),
+            version: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
         }
     }
 

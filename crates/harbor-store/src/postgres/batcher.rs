@@ -3,13 +3,14 @@
 //! Callers hand in jobs. A few tasks each take what waits, up to their bounds, run it as one statement and
 //! answer each job. A lone job is taken at once. Company gathers while [`EAGER_TASKS`] are at work: the others
 //! join in for a crowd, since few large statements cost less than many small ones, for a tenant that the eager
-//! ones have nothing of, or when these take too long.
+//! ones have nothing of, or when these take too long. Jobs of one tenant whose order matters are never at work
+//! in two tasks at a time.
 //!
 //! A statement that fails for what it holds is halved until the guilty job stands alone, so that one never
 //! fails another. One that others were in the way of is done again. Where the database is away, or did
 //! not answer, every job gets a fault: what became of it is not known.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -76,11 +77,15 @@ pub(crate) trait Batch: Send + Sync + 'static {
     /// An instant whose week the job may need partitions of.
     fn week(&self, job: &Self::Job) -> Timestamp;
 
-    /// Does all of them, or none: one statement. A job without an answer was not done and takes part in the next
-    /// round.
+    /// Whether nothing of the same tenant that came later may overtake the job: such jobs of one tenant are
+    /// never in two statements at a time.
+    fn is_ordered(&self, job: &Self::Job) -> bool;
+
+    /// Does all of them, or none: one statement, or one transaction. A job without an answer was not done and
+    /// takes part in the next round.
     fn run(
         &self,
-        link: &Link,
+        link: Link,
         jobs: &[Self::Job],
     ) -> impl Future<Output = Result<Vec<Option<Self::Answer>>, Trouble>> + Send;
 
@@ -120,6 +125,8 @@ struct Queue<J> {
     busy: usize,
     /// In how many of their statements each tenant has a part.
     served: HashMap<TenantId, usize>,
+    /// The tenants of which they have jobs that others must not overtake.
+    ordering: HashSet<TenantId>,
     /// How many jobs wait of tenants that had none, neither waiting nor under way, when they came.
     newcomers: usize,
     is_closed: bool,
@@ -127,10 +134,20 @@ struct Queue<J> {
 
 /// What a task finds to do.
 enum Taken<J> {
-    Jobs(Vec<J>, HashSet<TenantId>),
+    Jobs(Vec<J>, Parties),
     /// What waits is left to those that are at work.
     Left,
+    /// What waits must not overtake what is at work.
+    Behind,
     Nothing,
+}
+
+/// Who has a part in a statement.
+#[derive(Default)]
+struct Parties {
+    tenants: HashSet<TenantId>,
+    /// Of those, the ones with jobs that others must not overtake.
+    ordered: HashSet<TenantId>,
 }
 
 impl<J> Queue<J> {
@@ -149,16 +166,21 @@ impl<J> Queue<J> {
         self.busy >= EAGER_TASKS && self.items < CROWD_ITEMS && self.newcomers == 0 && !self.is_closed
     }
 
-    fn begin(&mut self, tenants: &HashSet<TenantId>) {
+    fn begin(&mut self, parties: &Parties) {
         self.busy += 1;
-        for tenant in tenants {
+        for tenant in &parties.tenants {
             *self.served.entry(tenant.clone()).or_default() += 1;
         }
+        self.ordering.extend(parties.ordered.iter().cloned());
     }
 
-    fn end(&mut self, tenants: &HashSet<TenantId>) {
+    /// Answers whether a task must look again at what waits.
+    fn end(&mut self, parties: &Parties) -> bool {
         self.busy -= 1;
-        for tenant in tenants {
+        for tenant in &parties.ordered {
+            self.ordering.remove(tenant);
+        }
+        for tenant in &parties.tenants {
             if let Some(count) = self.served.get_mut(tenant) {
                 *count -= 1;
                 if *count == 0 {
@@ -166,6 +188,7 @@ impl<J> Queue<J> {
                 }
             }
         }
+        !parties.ordered.is_empty() && !self.waiting.is_empty()
     }
 }
 
@@ -176,6 +199,7 @@ impl<B: Batch> Batcher<B> {
             items: 0,
             busy: 0,
             served: HashMap::new(),
+            ordering: HashSet::new(),
             newcomers: 0,
             is_closed: false,
         };
@@ -263,15 +287,22 @@ impl<B: Batch> Shared<B> {
             came.as_mut().enable();
             let is_patient = left_since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
             match self.take(is_patient) {
-                Taken::Jobs(jobs, tenants) => {
+                Taken::Jobs(jobs, parties) => {
                     left_since = None;
                     self.run_guarded(jobs).await;
-                    self.queue().end(&tenants);
+                    let is_call = self.queue().end(&parties);
+                    if is_call {
+                        self.came.notify_one();
+                    }
                 }
                 Taken::Left => {
                     let until = *left_since.get_or_insert_with(Instant::now) + PATIENCE;
                     // Whichever comes first, it looks again.
                     let _ = timeout_at(until, came).await;
+                }
+                Taken::Behind => {
+                    left_since = None;
+                    came.await;
                 }
                 Taken::Nothing if self.queue().is_closed => {
                     self.came.notify_one();
@@ -303,7 +334,11 @@ impl<B: Batch> Shared<B> {
         };
         let mut jobs = Vec::new();
         let mut filled = Weight::default();
-        while let Some(job) = queue.waiting.pop(|job| {
+        let Queue { waiting, ordering, .. } = &mut *queue;
+        let is_free = |job: &B::Job| {
+            ordering.is_empty() || !self.batch.is_ordered(job) || !ordering.contains(self.batch.tenant(job))
+        };
+        while let Some(job) = waiting.pop_free(is_free, |job| {
             let weight = self.batch.weight(job);
             let fits =
                 filled.items + weight.items <= items_max && filled.bytes + weight.bytes <= bounds.bytes_max;
@@ -315,17 +350,29 @@ impl<B: Batch> Shared<B> {
         }) {
             jobs.push(job);
         }
+        if jobs.is_empty() {
+            return Taken::Behind;
+        }
         queue.items -= filled.items;
         // Each newcomer's first turn is within a few statements of this size.
         queue.newcomers = if queue.waiting.is_empty() { 0 } else { queue.newcomers.saturating_sub(1) };
-        let tenants: HashSet<_> = jobs.iter().map(|job| self.batch.tenant(job).clone()).collect();
-        queue.begin(&tenants);
+        let mut parties = Parties::default();
+        for job in &jobs {
+            let tenant = self.batch.tenant(job);
+            if self.batch.is_ordered(job) && !parties.ordered.contains(tenant) {
+                parties.ordered.insert(tenant.clone());
+            }
+            if !parties.tenants.contains(tenant) {
+                parties.tenants.insert(tenant.clone());
+            }
+        }
+        queue.begin(&parties);
         let is_call = !queue.waiting.is_empty();
         drop(queue);
         if is_call {
             self.came.notify_one();
         }
-        Taken::Jobs(jobs, tenants)
+        Taken::Jobs(jobs, parties)
     }
 
     /// Does a batch. A bug in one must not end the task that all need; its jobs are dropped, and their
@@ -364,7 +411,7 @@ impl<B: Batch> Shared<B> {
         for _ in 0..ROUNDS_MAX {
             let began = self.start.clock.elapsed();
             let outcome = match self.start.database.write().await {
-                Ok(link) => self.batch.run(&link, jobs).await,
+                Ok(link) => self.batch.run(link, jobs).await,
                 Err(trouble) => Err(trouble),
             };
             let took = self.start.clock.elapsed().saturating_sub(began);
@@ -386,20 +433,12 @@ impl<B: Batch> Shared<B> {
                 Err(trouble) if trouble.is_conflict() => {}
                 Err(trouble) if trouble.is_missing_partition() && !is_partitioned => {
                     is_partitioned = true;
-                    self.partition(jobs).await?;
+                    let weeks = jobs.iter().map(|job| self.batch.week(job));
+                    partitions::make_for(&self.start.database, weeks).await?;
                 }
                 Err(trouble) => return Err(trouble),
             }
         }
         Err(Trouble::Contended)
-    }
-
-    async fn partition(&self, jobs: &[B::Job]) -> Result<(), Trouble> {
-        let weeks: BTreeSet<_> = jobs.iter().map(|job| partitions::week_of(self.batch.week(job))).collect();
-        for week in weeks {
-            tracing::info!("partitions are made for {week}, which nobody had seen coming");
-            partitions::make(&self.start.database, week, week).await?;
-        }
-        Ok(())
     }
 }

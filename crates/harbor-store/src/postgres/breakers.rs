@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use harbor_model::id::{EndpointId, TenantId, WorkerId};
+use harbor_model::notice::Subject;
 use harbor_model::port::Fault;
 use harbor_model::port::breakers::{BREAKERS_LISTED_MAX, BreakerChange, Breakers, OpenBreaker};
 use harbor_model::port::deliveries::EndpointKey;
@@ -11,7 +12,8 @@ use tokio_postgres::Row;
 
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Link, retried};
-use crate::postgres::rows::{bigint, number, number_if_any, parsed, time, whole};
+use crate::postgres::notices;
+use crate::postgres::rows::{bigint, number, number_if_any, parsed, time, value, whole};
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
 
@@ -24,18 +26,24 @@ impl Breakers for PostgresStore {
     ) -> Result<Option<OpenBreaker>, Fault> {
         retried("open a breaker", async || {
             let tx = self.database.begin_for_workers().await?;
-            tx.execute(
-                OPEN,
-                &[
-                    &key.tenant_id.as_str(),
-                    &Uuid(key.endpoint_id.number()),
-                    &opening.decided_at.unix_ms(),
-                    &opening.probe_at.unix_ms(),
-                    &bigint(opening.cooldown.as_millis()),
-                    &opening.prober.map(|worker| Uuid(worker.number())),
-                ],
-            )
-            .await?;
+            let opened = tx
+                .query_opt(
+                    OPEN,
+                    &[
+                        &key.tenant_id.as_str(),
+                        &Uuid(key.endpoint_id.number()),
+                        &opening.decided_at.unix_ms(),
+                        &opening.probe_at.unix_ms(),
+                        &bigint(opening.cooldown.as_millis()),
+                        &opening.prober.map(|worker| Uuid(worker.number())),
+                    ],
+                )
+                .await?;
+            if let Some(row) = opened {
+                let (endpoint_id, next_probe_at) = (key.endpoint_id, opening.probe_at);
+                let subject = Subject::CircuitOpened { endpoint_id, next_probe_at };
+                notices::tell(&tx, &*self.rng, value(&row, 0)?, &subject, opening.decided_at).await?;
+            }
             let found = find(&tx, key).await?;
             tx.commit().await?;
             Ok(found)
@@ -107,7 +115,8 @@ pub(crate) const OPEN: &str = "INSERT INTO breakers
         SELECT endpoints.tenant, endpoints.id FROM endpoints
         WHERE endpoints.tenant = t.number AND endpoints.id = $2 AND endpoints.deleted_at IS NULL
         FOR SHARE) AS e
-    ON CONFLICT (tenant, endpoint_id) DO NOTHING";
+    ON CONFLICT (tenant, endpoint_id) DO NOTHING
+    RETURNING tenant";
 
 pub(crate) const CHANGE: &str = "UPDATE breakers
     SET version = nextval('breaker_versions'), decided_at = $4, probe_at = $5, cooldown_ms = $6, prober = $7

@@ -409,7 +409,8 @@ pub(crate) struct Tx {
 }
 
 impl Tx {
-    async fn begin(link: Link) -> Result<Self, Trouble> {
+    /// Begins a transaction over a connection.
+    pub(crate) async fn begin(link: Link) -> Result<Self, Trouble> {
         link.batch("BEGIN").await?;
         Ok(Self { link, is_open: true })
     }

@@ -87,6 +87,10 @@ impl Deliveries for PostgresStore {
         .await
     }
 
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        self.is_lease_held(lease).await
+    }
+
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
         self.leases.settled().await;
         retried("read leases", async || {
@@ -205,16 +209,20 @@ fn parts(asks: &[LeaseAsk]) -> Vec<Vec<LeaseAsk>> {
 
 /// Lends, for each ask, what is due and free, the longest due first.
 ///
+/// What was made before its endpoint was last enabled is not lent: it dies of that.
+///
 /// A delivery whose lease was committed after the snapshot is met by the key of `leases`; one that was moved on
 /// since is locked as it is now, and looked at again.
 pub(crate) const LEASE: &str = "WITH asked AS MATERIALIZED (
-        SELECT a.place, a.endpoint_id, a.wanted, t.number AS tenant, t.directory_version
+        SELECT a.place, a.endpoint_id, a.wanted, e.first_id, t.number AS tenant, t.directory_version
         FROM unnest($3::text[], $4::uuid[], $5::bigint[]) WITH ORDINALITY AS a (tenant_id, endpoint_id, wanted, place),
         LATERAL (
             SELECT tenants.number, tenants.directory_version FROM tenants
             WHERE tenants.id = a.tenant_id AND tenants.deleted_at IS NULL OFFSET 0) AS t,
         LATERAL (
-            SELECT 1 FROM endpoints AS e
+            SELECT CASE WHEN e.enabled_at IS NULL THEN '00000000-0000-0000-0000-000000000000'::uuid
+                        ELSE ulid_floor(e.enabled_at) END AS first_id
+            FROM endpoints AS e
             WHERE e.tenant = t.number AND e.id = a.endpoint_id
               AND NOT e.paused AND e.disabled IS NULL AND e.deleted_at IS NULL OFFSET 0) AS e
         WHERE (SELECT true FROM workers WHERE workers.id = $1)
@@ -223,9 +231,10 @@ pub(crate) const LEASE: &str = "WITH asked AS MATERIALIZED (
         FROM asked,
         LATERAL (
             SELECT o.tenant, o.id, o.event_id, o.endpoint_id, o.attempt_count, o.interrupted_count,
-                   o.payload_bytes, o.replay_of, o.new_webhook_id, o.due_at
+                   o.payload_bytes, o.replay_of, o.new_webhook_id, o.due_at, o.lane_key IS NOT NULL AS is_ordered
             FROM open_deliveries AS o
             WHERE o.tenant = asked.tenant AND o.endpoint_id = asked.endpoint_id AND o.due_at <= $2
+              AND o.id >= asked.first_id
               AND (SELECT true FROM leases AS l WHERE l.tenant = o.tenant AND l.delivery_id = o.id LIMIT 1) IS NULL
             ORDER BY o.due_at, o.id LIMIT asked.wanted FOR UPDATE SKIP LOCKED) AS d
     ), lent AS (
@@ -235,7 +244,7 @@ pub(crate) const LEASE: &str = "WITH asked AS MATERIALIZED (
         RETURNING number
     )
     SELECT place, directory_version, id, event_id, attempt_count, interrupted_count, payload_bytes,
-           replay_of, new_webhook_id, number, (number IN (SELECT number FROM lent)) IS TRUE
+           replay_of, new_webhook_id, number, (number IN (SELECT number FROM lent)) IS TRUE, is_ordered
     FROM found ORDER BY place, due_at, id";
 
 /// How often it is tried again in place of deliveries that others leased at the same time.
@@ -324,6 +333,7 @@ fn leased(row: &Row, key: &EndpointKey) -> Result<LeasedDelivery, Trouble> {
         created_at: id.made_at(),
         replay_of: number_if_any(row, 7)?.map(DeliveryId::from_number),
         new_webhook_id: value(row, 8)?,
+        is_ordered: value(row, 11)?,
         directory_version: whole(row, 1, "directory version")?,
     })
 }

@@ -3,16 +3,20 @@
 //! A delivery stands in one of two tables: where it is open, and where it is final. Each part of a query
 //! over both is ordered and limited by itself, so that no more rows are read than one table would give.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use harbor_model::attempt::{Attempt, ErrorClass};
-use harbor_model::delivery::{DeadLetterState, Delivery, DeliveryStatus, DeliveryWithAttempts};
+use harbor_model::delivery::{Cause, DeadLetterState, Delivery, DeliveryStatus, DeliveryWithAttempts};
 use harbor_model::event::{Event, EventSummary, FanOutRecord};
 use harbor_model::id::{AttemptId, DeliveryId, EndpointId, EventId, TenantId};
 use harbor_model::port::Fault;
-use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter, History};
+use harbor_model::port::history::{
+    DEAD_LETTERS_COUNTED_MAX, DeadLetterFilter, DeadLetterGroup, DeadLetterSummary, DeliveryFilter,
+    EventFilter, History,
+};
 use harbor_model::port::page::{Page, PageAsk};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -25,8 +29,8 @@ use crate::postgres::database::{Link, retried};
 use crate::postgres::pages::List;
 use crate::postgres::registry::find_tenant_number;
 use crate::postgres::rows::{
-    DONE_COLUMNS, EVENT_COLUMNS, OPEN_COLUMNS, delivery, event_body, json_if_any, named_if_any, number,
-    parsed, time, time_if_any, value, whole, whole_if_any,
+    DONE_COLUMNS, EVENT_COLUMNS, OPEN_COLUMNS, bigint, delivery, event_body, json_if_any, named,
+    named_if_any, number, parsed, time, time_if_any, value, whole, whole_if_any,
 };
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
@@ -115,6 +119,17 @@ impl History for PostgresStore {
             let link = self.database.browse().await?;
             let Some(number) = find_tenant_number(&link, tenant).await? else { return Ok(nothing()) };
             dead_letters(&link, number, tenant, &filter, ask).await
+        })
+        .await
+    }
+
+    async fn dead_letter_summary(&self, tenant: &TenantId) -> Result<DeadLetterSummary, Fault> {
+        retried("count dead letters", async || {
+            let link = self.database.browse().await?;
+            match find_tenant_number(&link, tenant).await? {
+                Some(number) => dead_letter_summary(&link, number).await,
+                None => Ok(DeadLetterSummary { groups: Vec::new(), is_complete: true }),
+            }
         })
         .await
     }
@@ -359,6 +374,37 @@ async fn dead_letters(
         Ok(Seen { position, item: Some(found).filter(|found| is_dead_and_wanted(found, filter)) })
     })
     .await
+}
+
+/// Counts open dead letters, as far as they go, out of the index alone.
+pub(crate) const COUNT_DEAD: &str = "SELECT endpoint_id, cause, count(*), min(dead_at), max(dead_at) FROM (
+        SELECT endpoint_id, cause, dead_at FROM deliveries_done
+        WHERE tenant = $1 AND dlq_state = 'open' AND endpoint_id IS NOT NULL LIMIT $2) AS counted
+    GROUP BY endpoint_id, cause";
+
+pub(crate) const HAS_MORE_DEAD: &str = "SELECT 1 FROM (
+        SELECT endpoint_id FROM deliveries_done
+        WHERE tenant = $1 AND dlq_state = 'open' AND endpoint_id IS NOT NULL LIMIT $2 + 1) AS counted
+    OFFSET $2 LIMIT 1";
+
+async fn dead_letter_summary(link: &Link, tenant: i64) -> Result<DeadLetterSummary, Trouble> {
+    let counted_max = bigint(DEAD_LETTERS_COUNTED_MAX);
+    let group = |row: &Row| {
+        Ok(DeadLetterGroup {
+            endpoint_id: EndpointId::from_number(number(row, 0)?),
+            cause: named(row, 1, "cause", Cause::from_name)?,
+            count: whole(row, 2, "count of dead letters")?,
+            first_dead_at: time(row, 3)?,
+            last_dead_at: time(row, 4)?,
+        })
+    };
+    let rows = link.query(COUNT_DEAD, &[&tenant, &counted_max]).await?;
+    let mut groups = rows.iter().map(group).collect::<Result<Vec<_>, Trouble>>()?;
+    groups.sort_unstable_by_key(|group| (Reverse(group.count), group.endpoint_id, group.cause));
+    let count: u64 = groups.iter().map(|group| group.count).sum();
+    let is_complete = count < DEAD_LETTERS_COUNTED_MAX
+        || link.query_opt(HAS_MORE_DEAD, &[&tenant, &counted_max]).await?.is_none();
+    Ok(DeadLetterSummary { groups, is_complete })
 }
 
 /// Reads the attempts of some deliveries, each by itself, so that it goes to one partition.

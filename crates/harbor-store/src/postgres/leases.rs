@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use harbor_model::id::{DeliveryId, WorkerId};
 use harbor_model::port::Fault;
-use harbor_model::port::deliveries::{Lease, LeaseKeeper, LeaseKey, LeasedDelivery};
+use harbor_model::port::deliveries::{LEASE_TRUSTED, Lease, LeaseKeeper, LeaseKey, LeasedDelivery};
+use harbor_model::time::Clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::postgres::PostgresStore;
@@ -42,6 +43,7 @@ pub(crate) struct Freed {
 pub(crate) struct LeaseBook {
     last_number: AtomicU64,
     state: Mutex<State>,
+    clock: Arc<dyn Clock>,
     given_back: UnboundedSender<Freed>,
     /// How many were given back since the start.
     given_back_count: AtomicU64,
@@ -49,25 +51,35 @@ pub(crate) struct LeaseBook {
     freed_count: watch::Sender<u64>,
 }
 
+/// A lease that is out.
+struct Out {
+    worker: WorkerId,
+    delivery_id: DeliveryId,
+    /// When it was lent, by the clock's measure of time.
+    lent_at: Duration,
+}
+
 #[derive(Default)]
 struct State {
     /// By number, which no two leases of a process share.
-    out: HashMap<u64, (WorkerId, DeliveryId)>,
+    out: HashMap<u64, Out>,
     /// What the store believed each worker to hold at the last reconciliation, and it did not.
     suspects: HashMap<WorkerId, HashSet<u64>>,
 }
 
 impl State {
-    fn is_out(&self, key: &LeaseKey) -> bool {
-        self.out.get(&key.number) == Some(&(key.worker, key.delivery_id))
+    fn find(&self, key: &LeaseKey) -> Option<&Out> {
+        let is_of = |out: &&Out| out.worker == key.worker && out.delivery_id == key.delivery_id;
+        self.out.get(&key.number).filter(is_of)
     }
 }
 
 impl LeaseBook {
-    pub(crate) fn new(given_back: UnboundedSender<Freed>) -> Self {
+    pub(crate) fn new(given_back: UnboundedSender<Freed>, clock: Arc<dyn Clock>) -> Self {
         Self {
             last_number: AtomicU64::new(0),
             state: Mutex::default(),
+            clock,
             given_back,
             given_back_count: AtomicU64::new(0),
             freed_count: watch::Sender::new(0),
@@ -86,13 +98,22 @@ impl LeaseBook {
 
     /// Makes the guard of a lease whose row is committed.
     pub(crate) fn lend(self: &Arc<Self>, delivery: LeasedDelivery, worker: WorkerId, number: u64) -> Lease {
-        self.state().out.insert(number, (worker, delivery.delivery_id));
+        let out = Out { worker, delivery_id: delivery.delivery_id, lent_at: self.clock.elapsed() };
+        self.state().out.insert(number, out);
         Lease::new(delivery, worker, number, self.clone())
     }
 
     /// Whether this lease was neither given back nor ended.
     pub(crate) fn is_out(&self, key: &LeaseKey) -> bool {
-        self.state().is_out(key)
+        self.state().find(key).is_some()
+    }
+
+    /// Whether this lease stands, as far as this process can tell; none where the store must be asked.
+    fn is_held(&self, key: &LeaseKey) -> Option<bool> {
+        let now = self.clock.elapsed();
+        let state = self.state();
+        let Some(out) = state.find(key) else { return Some(false) };
+        (now.saturating_sub(out.lent_at) < LEASE_TRUSTED).then_some(true)
     }
 
     /// Ends the guard of a lease whose row is gone.
@@ -141,7 +162,7 @@ impl LeaseBook {
 impl LeaseKeeper for LeaseBook {
     fn give_back(&self, key: LeaseKey) {
         let mut state = self.state();
-        if state.is_out(&key) {
+        if state.find(&key).is_some() {
             state.out.remove(&key.number);
             drop(state);
             self.free(key.worker, key.number);
@@ -190,7 +211,67 @@ async fn free(database: &Database, worker: WorkerId, numbers: &[i64]) -> Result<
 
 pub(crate) const NUMBERS_OF_WORKER: &str = "SELECT number FROM leases WHERE worker = $1";
 
+pub(crate) const HELD: &str = "SELECT asked.place
+    FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS asked (worker, number, place),
+    LATERAL (SELECT 1 FROM leases AS l WHERE l.worker = asked.worker AND l.number = asked.number OFFSET 0) AS l";
+
+/// Asks whether leases still stand, for all who ask while an answer is on its way by one statement.
+#[derive(Default)]
+pub(crate) struct Questions {
+    waiting: Mutex<Vec<Question>>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+struct Question {
+    worker: WorkerId,
+    number: u64,
+    reply: oneshot::Sender<Result<bool, Fault>>,
+}
+
+impl Questions {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Question>> {
+        self.waiting.lock().expect("no holder of the questions panics")
+    }
+
+    /// Asks this, with whatever else waits.
+    async fn is_held(&self, database: &Database, key: &LeaseKey) -> Result<bool, Fault> {
+        loop {
+            let (reply, mut answer) = oneshot::channel();
+            self.waiting().push(Question { worker: key.worker, number: key.number, reply });
+            let _turn = self.asking.lock().await;
+            match answer.try_recv() {
+                Ok(is_held) => return is_held,
+                // Whoever asked for it gave up on the way.
+                Err(oneshot::error::TryRecvError::Closed) => continue,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let asked = std::mem::take(&mut *self.waiting());
+            let workers: Vec<Uuid> = asked.iter().map(|question| Uuid(question.worker.number())).collect();
+            let numbers: Vec<i64> = asked.iter().map(|question| bigint(question.number)).collect();
+            let held = retried("ask for leases", async || -> Result<HashSet<usize>, Trouble> {
+                let rows = database.read().await?.query(HELD, &[&workers, &numbers]).await?;
+                rows.iter().map(|row| whole(row, 0, "place")).collect()
+            })
+            .await;
+            for (question, place) in asked.into_iter().zip(1..) {
+                let is_held = held.as_ref().map(|held| held.contains(&place)).map_err(Fault::clone);
+                // Who has gone needs no answer.
+                let _ = question.reply.send(is_held);
+            }
+            return answer.try_recv().expect("its own question was among them");
+        }
+    }
+}
+
 impl PostgresStore {
+    /// Whether a lease still stands. One that was lent a moment ago is trusted.
+    pub(crate) async fn is_lease_held(&self, key: &LeaseKey) -> Result<bool, Fault> {
+        match self.leases.is_held(key) {
+            Some(is_held) => Ok(is_held),
+            None => self.questions.is_held(&self.database, key).await,
+        }
+    }
+
     /// Frees the leases of a worker that no guard of this process stands for, and stood for last time. What
     /// is younger may be on its way.
     pub(crate) async fn reconcile_leases(&self, worker: WorkerId) -> Result<usize, Fault> {

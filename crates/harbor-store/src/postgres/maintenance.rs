@@ -10,9 +10,9 @@ use std::time::Duration;
 use harbor_model::time::Timestamp;
 
 use crate::postgres::database::Database;
-use crate::postgres::partitions;
 use crate::postgres::rows::value;
 use crate::postgres::trouble::Trouble;
+use crate::postgres::{partitions, quotas};
 
 /// How often it is seen to that the weeks to come have their partitions, which are made weeks ahead.
 const BETWEEN_PARTITIONS: Duration = Duration::from_secs(6 * 60 * 60);
@@ -55,6 +55,7 @@ impl Maintenance {
         let last = self.done().partitioned_at;
         if has_passed(BETWEEN_PARTITIONS, last, now) {
             partitions::make_around(database, now).await?;
+            quotas::forget_old(&database.browse().await?, now).await?;
             self.done().partitioned_at = Some(now);
         }
 

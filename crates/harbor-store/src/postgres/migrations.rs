@@ -13,6 +13,12 @@ mod embedded {
 /// Keeps processes that start at once from migrating at once. Any number would do; this is `harbor` in ASCII.
 const LOCK: i64 = 0x6861_7262_6f72;
 
+/// Every migration that this program knows, in their order.
+#[cfg(test)]
+pub(super) fn all() -> Vec<refinery::Migration> {
+    embedded::migrations::runner().get_migrations().clone()
+}
+
 /// Applies what is missing. Answers the names of what was applied.
 ///
 /// A store that a newer program wrote is refused: this one does not know what its tables mean.

@@ -17,13 +17,15 @@ use crate::postgres::batcher::Batcher;
 use crate::postgres::database::Database;
 use crate::postgres::finish::FinishBatch;
 use crate::postgres::hints::{self, Hints};
-use crate::postgres::leases::{self, LeaseBook};
+use crate::postgres::leases::{self, LeaseBook, Questions};
 use crate::postgres::maintenance::Maintenance;
 use crate::postgres::publish::PublishBatch;
 use crate::postgres::settings::Settings;
+use crate::postgres::sweep::SweepWalk;
 use crate::postgres::tls::Tls;
 use crate::postgres::trouble::Trouble;
 use crate::postgres::upkeep::OrphanWalk;
+use crate::postgres::weeks::WeekWatch;
 use crate::postgres::{PostgresStore, migrations, partitions};
 use crate::seal::MasterKey;
 use crate::sqlite::SettingsError;
@@ -141,7 +143,7 @@ impl PostgresStore {
         let hints = Arc::new(Hints::new());
         let directory = Arc::new(DirectoryCache::new(settings.directory_tenants_max));
         let (given_back, to_free) = mpsc::unbounded_channel();
-        let leases = Arc::new(LeaseBook::new(given_back));
+        let leases = Arc::new(LeaseBook::new(given_back, clock.clone()));
 
         let run = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stop = stop.clone();
@@ -157,16 +159,19 @@ impl PostgresStore {
         run(Box::pin(hints::listen(database.clone(), hints.clone(), directory.clone())));
 
         let publish = PublishBatch::new(leases.clone(), hints.clone());
-        let finish = FinishBatch::new(leases.clone(), hints.clone());
+        let finish = FinishBatch::new(leases.clone(), hints.clone(), rng.clone());
         let batcher = |name, tasks| batcher_of(name, tasks, &settings, &database, &clock, &observer);
         Ok(Arc::new(Self {
             publishes: Batcher::start(publish, batcher("publish", settings.publishers)),
             finishes: Batcher::start(finish, batcher("finish", settings.finishers)),
             leases,
+            questions: Questions::default(),
             hints,
             keyring: Arc::new(Keyring::new(master)),
             directory,
             orphan_walk: OrphanWalk::default(),
+            sweep_walk: SweepWalk::default(),
+            week_watch: WeekWatch::default(),
             maintenance: Maintenance::default(),
             clock: clock.clone(),
             rng,

@@ -1,5 +1,6 @@
 //! Makes the partitions of the weeks to come, before anything needs them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harbor_model::time::Timestamp;
@@ -7,7 +8,8 @@ use harbor_model::time::Timestamp;
 use crate::postgres::database::Database;
 use crate::postgres::trouble::Trouble;
 
-const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How much one partition holds.
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How far ahead partitions are made: a process that cannot make any for weeks still has them.
 const AHEAD: Duration = Duration::from_secs(4 * 7 * 24 * 60 * 60);
@@ -28,6 +30,19 @@ pub(crate) fn week_of(instant: Timestamp) -> Timestamp {
 /// Makes what is missing around this instant, by the store's clock.
 pub(crate) async fn make_around(database: &Database, now: Timestamp) -> Result<(), Trouble> {
     make(database, now - WEEK, now + AHEAD).await
+}
+
+/// Makes what is missing for the weeks of these instants, which nobody had seen coming.
+pub(crate) async fn make_for(
+    database: &Database,
+    instants: impl IntoIterator<Item = Timestamp>,
+) -> Result<(), Trouble> {
+    let weeks: BTreeSet<Timestamp> = instants.into_iter().map(week_of).collect();
+    for week in weeks {
+        tracing::info!("partitions are made for {week}, which nobody had seen coming");
+        make(database, week, week).await?;
+    }
+    Ok(())
 }
 
 /// Makes what is missing between these instants.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use harbor_model::event::EventBody;
 use harbor_model::id::{EventId, TenantId, WorkerId};
+use harbor_model::lane::LaneKey;
 use harbor_model::port::Fault;
 use harbor_model::port::deliveries::{EndpointKey, Lease, LeasedDelivery};
 use harbor_model::port::intake::{IdempotencyClaim, Intake, NewDelivery, NewEvent, Published};
 use harbor_model::time::Timestamp;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::claims::{Held, Scope};
 use crate::postgres::PostgresStore;
@@ -56,6 +58,8 @@ fn by_tenant(events: Vec<NewEvent>, leases: &LeaseBook) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (place, event) in events.into_iter().enumerate() {
         let NewEvent { body, fan_out, deliveries, .. } = &event;
+        let is_plain = |delivery: &NewDelivery| delivery.lane.is_none() || delivery.leased_to.is_none();
+        assert!(deliveries.iter().all(is_plain), "who joins a lane is not born leased");
         assert_eq!(body.created_at, body.id.made_at(), "an event's time is that of its id");
         assert_eq!(fan_out.count as usize, deliveries.len(), "a fan-out counts its deliveries");
         let tenant_id = body.tenant_id.clone();
@@ -94,6 +98,10 @@ impl PublishJob {
         leased.zip(self.number..).map(|((delivery, worker), number)| (delivery, worker, number))
     }
 
+    fn is_ordered(&self) -> bool {
+        self.event.deliveries.iter().any(|delivery| delivery.lane.is_some())
+    }
+
     fn claim(&self) -> Option<(&TenantId, &IdempotencyClaim)> {
         self.event.idempotency.as_ref().map(|claim| (&self.event.body.tenant_id, claim))
     }
@@ -122,6 +130,7 @@ fn first_leased(body: &EventBody, delivery: &NewDelivery, directory_version: u64
         created_at: delivery.id.made_at(),
         replay_of: None,
         new_webhook_id: false,
+        is_ordered: false,
         directory_version,
     }
 }
@@ -167,7 +176,12 @@ impl Batch for PublishBatch {
         job.event.body.created_at
     }
 
-    async fn run(&self, link: &Link, jobs: &[PublishJob]) -> Result<Vec<Option<Intaken>>, Trouble> {
+    /// What one caller hands in joins a lane in its order.
+    fn is_ordered(&self, job: &PublishJob) -> bool {
+        job.is_ordered()
+    }
+
+    async fn run(&self, link: Link, jobs: &[PublishJob]) -> Result<Vec<Option<Intaken>>, Trouble> {
         // A second claim on a key waits for what becomes of the first.
         let mut claimed = HashSet::new();
         let mut places = Vec::with_capacity(jobs.len());
@@ -178,7 +192,7 @@ impl Batch for PublishBatch {
             }
         }
         let taken: Vec<&PublishJob> = places.iter().map(|place| &jobs[*place]).collect();
-        let rows = store(link, &taken).await?;
+        let rows = store(&link, &taken).await?;
 
         let mut answers: Vec<Option<Intaken>> = jobs.iter().map(|_| None).collect();
         let mut held = Vec::new();
@@ -207,7 +221,7 @@ impl Batch for PublishBatch {
         }
         if !held.is_empty() {
             let asked: Vec<_> = held.iter().map(|(_, tenant, claim)| (*tenant, *claim)).collect();
-            let found = claims::find_all(link, Scope::Publish, &asked).await?;
+            let found = claims::find_all(&link, Scope::Publish, &asked).await?;
             for ((place, _, _), found) in held.into_iter().zip(found) {
                 // A claim that has gone meanwhile leaves its key to the next round.
                 answers[place] = found.map(|held| Intaken::Refused(refused(held)));
@@ -258,7 +272,12 @@ fn workers(row: &Row) -> Result<HashSet<WorkerId>, Trouble> {
 ///
 /// What is looked up goes by `LATERAL` with `OFFSET 0`, which leaves no choice of a plan. Nothing is joined
 /// that is not: a delivery finds the tenant of its event by its place in an array.
-pub(crate) const STORE: &str = "WITH asked AS MATERIALIZED (
+///
+/// `$column` is a further column of the deliveries, with its name; `$opened` opens them.
+macro_rules! store {
+    ($column:literal, $name:literal, $opened:literal) => {
+        concat!(
+            "WITH asked AS MATERIALIZED (
         SELECT e.*, t.number AS tenant, t.directory_version,
                t.number IS NOT NULL AND coalesce(e.expected_version = t.directory_version, true) AS fits
         FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::integer[], $6::bytea[], $7::bigint[],
@@ -299,24 +318,72 @@ pub(crate) const STORE: &str = "WITH asked AS MATERIALIZED (
     ), owed AS MATERIALIZED (
         SELECT *, (SELECT array_agg(CASE WHEN is_taken THEN tenant ELSE 0 END ORDER BY place) FROM taken)[place] AS tenant
         FROM unnest($23::integer[], $24::uuid[], $25::uuid[], $26::uuid[], $27::text[], $28::bigint[],
-                    $29::bigint[], $30::bigint[], $31::uuid[], $32::bigint[])
+                    $29::bigint[], $30::bigint[], $31::uuid[], $32::bigint[]",
+            $column,
+            "
              AS d (place, id, event_id, endpoint_id, event_type, payload_bytes,
-                   due_at, updated_at, worker, number)
-    ), opened AS (
+                   due_at, updated_at, worker, number",
+            $name,
+            ")
+    ), ",
+            $opened,
+            ", lent AS (
+        INSERT INTO leases (delivery_id, tenant, worker, number, is_started)
+        SELECT id, tenant, worker, number, false FROM owed
+        WHERE tenant > 0 AND worker IS NOT NULL AND (worker IN (SELECT id FROM enlisted)) IS TRUE
+    )
+    SELECT tenant, directory_version, is_taken, ARRAY(SELECT id FROM enlisted) FROM taken ORDER BY place"
+        )
+    };
+}
+
+/// Where no delivery joins a lane.
+pub(crate) const STORE: &str = store!(
+    ")",
+    "",
+    "opened AS (
         INSERT INTO open_deliveries
                (tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
                 interrupted_count, due_at, updated_at, new_webhook_id)
         SELECT tenant, id, event_id, endpoint_id, event_type, payload_bytes, 'queued', 0,
                0, due_at, updated_at, false
         FROM owed WHERE tenant > 0
-    ), lent AS (
-        INSERT INTO leases (delivery_id, tenant, worker, number, is_started)
-        SELECT id, tenant, worker, number, false FROM owed
-        WHERE tenant > 0 AND worker IS NOT NULL AND (worker IN (SELECT id FROM enlisted)) IS TRUE
-    )
-    SELECT tenant, directory_version, is_taken, ARRAY(SELECT id FROM enlisted) FROM taken ORDER BY place";
+    )"
+);
 
-/// Runs [`STORE`]; answers a row for each job, in order.
+/// Where some do: `$34` names the lanes. Each lane that somebody joins is written once, for all of them, in
+/// the order in which lanes are locked; by that order each finds the row that was written.
+pub(crate) const STORE_IN_LANES: &str = store!(
+    ", $34::text[]) WITH ORDINALITY",
+    ", lane_key, nth",
+    "placed AS MATERIALIZED (
+        SELECT owed.*, dense_rank() OVER (ORDER BY lane_key IS NULL, tenant, endpoint_id, lane_key COLLATE \"C\") AS lane,
+               row_number() OVER in_turn AS turn, count(*) OVER together AS size
+        FROM owed WHERE tenant > 0
+        WINDOW in_turn AS (PARTITION BY lane_key IS NULL, tenant, endpoint_id, lane_key COLLATE \"C\" ORDER BY nth),
+               together AS (PARTITION BY lane_key IS NULL, tenant, endpoint_id, lane_key COLLATE \"C\")
+    ), joined AS (
+        INSERT INTO lanes AS l (tenant, endpoint_id, lane_key, id, last_number, head_id)
+        SELECT tenant, endpoint_id, lane_key, id, size, id FROM placed
+        WHERE lane_key IS NOT NULL AND turn = 1
+        ORDER BY tenant, endpoint_id, lane_key COLLATE \"C\"
+        ON CONFLICT (tenant, endpoint_id, lane_key) DO UPDATE SET last_number = l.last_number + EXCLUDED.last_number
+        RETURNING tenant, endpoint_id, lane_key, last_number, head_id
+    ), opened AS (
+        INSERT INTO open_deliveries
+               (tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
+                interrupted_count, due_at, updated_at, new_webhook_id, lane_key, lane_number)
+        SELECT tenant, id, event_id, endpoint_id, event_type, payload_bytes, 'queued', 0, 0,
+               CASE WHEN lane_key IS NULL
+                      OR (SELECT array_agg(head_id ORDER BY tenant, endpoint_id, lane_key) FROM joined)[lane] = id
+                    THEN due_at END,
+               updated_at, false, lane_key,
+               (SELECT array_agg(last_number ORDER BY tenant, endpoint_id, lane_key) FROM joined)[lane] - size + turn
+        FROM placed
+    )"
+);
+
+/// Runs [`STORE`], or [`STORE_IN_LANES`]; answers a row for each job, in order.
 async fn store(link: &Link, jobs: &[&PublishJob]) -> Result<Vec<Row>, Trouble> {
     let events = || jobs.iter().map(|job| &job.event);
     let bodies = || events().map(|event| &*event.body);
@@ -348,45 +415,48 @@ async fn store(link: &Link, jobs: &[&PublishJob]) -> Result<Vec<Row>, Trouble> {
 
     let owed = Owed::of(jobs);
     let enlisted = owed.distinct_workers();
-    link.query(
-        STORE,
-        &[
-            &tenants,
-            &ids,
-            &versions,
-            &types,
-            &fan_outs,
-            &skipped,
-            &occurred,
-            &deliver,
-            &ordering,
-            &keys,
-            &fingerprints,
-            &expiries,
-            &metadata,
-            &content_types,
-            &headers,
-            &traces,
-            &spans,
-            &sampled,
-            &states,
-            &payloads,
-            &Scope::Publish.as_str(),
-            &now.unix_ms(),
-            &owed.places,
-            &owed.ids,
-            &owed.events,
-            &owed.endpoints,
-            &owed.types,
-            &owed.payload_bytes,
-            &owed.due,
-            &owed.updated,
-            &owed.workers,
-            &owed.numbers,
-            &enlisted,
-        ],
-    )
-    .await
+    let scope = Scope::Publish.as_str();
+    let now = now.unix_ms();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![
+        &tenants,
+        &ids,
+        &versions,
+        &types,
+        &fan_outs,
+        &skipped,
+        &occurred,
+        &deliver,
+        &ordering,
+        &keys,
+        &fingerprints,
+        &expiries,
+        &metadata,
+        &content_types,
+        &headers,
+        &traces,
+        &spans,
+        &sampled,
+        &states,
+        &payloads,
+        &scope,
+        &now,
+        &owed.places,
+        &owed.ids,
+        &owed.events,
+        &owed.endpoints,
+        &owed.types,
+        &owed.payload_bytes,
+        &owed.due,
+        &owed.updated,
+        &owed.workers,
+        &owed.numbers,
+        &enlisted,
+    ];
+    if jobs.iter().any(|job| job.is_ordered()) {
+        parameters.push(&owed.lanes);
+        return link.query(STORE_IN_LANES, &parameters).await;
+    }
+    link.query(STORE, &parameters).await
 }
 
 /// The deliveries of a batch, column by column.
@@ -403,6 +473,7 @@ struct Owed<'a> {
     updated: Vec<i64>,
     workers: Vec<Option<Uuid>>,
     numbers: Vec<Option<i64>>,
+    lanes: Vec<Option<&'a str>>,
 }
 
 impl<'a> Owed<'a> {
@@ -422,6 +493,7 @@ impl<'a> Owed<'a> {
                 owed.updated.push(body.created_at.unix_ms());
                 owed.workers.push(delivery.leased_to.map(|worker| Uuid(worker.number())));
                 owed.numbers.push(delivery.leased_to.map(|_| bigint(number)));
+                owed.lanes.push(delivery.lane.as_ref().map(LaneKey::as_str));
                 number += u64::from(delivery.leased_to.is_some());
             }
         }

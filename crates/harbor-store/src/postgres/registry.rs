@@ -8,13 +8,57 @@ mod subscriptions;
 mod tenants;
 
 use harbor_model::directory::TenantSnapshot;
+use harbor_model::event_type::{EventTypePattern, OPERATIONAL_PREFIX};
 use harbor_model::id::TenantId;
+use harbor_model::port::Fault;
+use harbor_model::port::registry::Change;
 
 use crate::directory::{InstanceLayer, TenantRows};
 use crate::keyring::Keyring;
-use crate::postgres::database::{Link, Tx};
+use crate::postgres::PostgresStore;
+use crate::postgres::database::{Link, Tx, retried};
 use crate::postgres::rows::{value, whole};
 use crate::postgres::trouble::Trouble;
+use crate::registry::Changed;
+
+impl PostgresStore {
+    /// Makes a change in a transaction, which `make` [commits](done) or drops; every later publish and delivery
+    /// obeys it.
+    async fn change<T, F>(
+        &self,
+        doing: &'static str,
+        tenant: &TenantId,
+        make: impl Fn(Tx) -> F,
+    ) -> Result<Change<T>, Fault>
+    where
+        F: Future<Output = Result<Changed<T>, Trouble>>,
+    {
+        let changed = retried(doing, async || make(self.database.begin().await?).await).await?;
+        changed.tell(&self.directory, tenant);
+        Ok(changed.change)
+    }
+}
+
+/// Makes a change of a tenant durable, with the version of its directory that it makes.
+async fn done<T>(tx: Tx, tenant: i64, value: T) -> Result<Changed<T>, Trouble> {
+    let directory_version = raise_directory_version(&tx, tenant).await?;
+    tx.commit().await?;
+    Ok(Changed::done(value, directory_version))
+}
+
+/// Whether operational events match a pattern.
+fn is_of_watcher(pattern: &EventTypePattern) -> bool {
+    pattern.to_string().starts_with(OPERATIONAL_PREFIX)
+}
+
+/// Notes anew whether anybody of a tenant subscribes to operational events. Its row is locked.
+async fn note_watchers(tx: &Tx, tenant: i64) -> Result<(), Trouble> {
+    let sql = "UPDATE tenants SET watched = NOT watched
+               WHERE number = $1 AND watched <> EXISTS (
+                   SELECT 1 FROM subscriptions WHERE tenant = $1 AND starts_with(pattern, $2))";
+    tx.execute(sql, &[&tenant, &OPERATIONAL_PREFIX]).await?;
+    Ok(())
+}
 
 pub(crate) const FIND_TENANT_NUMBER: &str = "SELECT number FROM tenants WHERE id = $1 AND deleted_at IS NULL";
 

@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 use harbor_model::delivery::{DeadLetterState, Delivery, DeliveryStatus};
-use harbor_model::id::{DeliveryId, TenantId};
+use harbor_model::directory::TenantSnapshot;
+use harbor_model::id::{DeliveryId, EventId, TenantId};
+use harbor_model::lane::{LaneKey, lane_of};
 use harbor_model::port::Fault;
+use harbor_model::port::directory::Directory;
 use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed, Replays};
 use harbor_model::time::Timestamp;
 
@@ -11,6 +14,7 @@ use crate::claims::{Held, Scope, replay_fingerprint};
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Tx, retried};
 use crate::postgres::history::find_delivery;
+use crate::postgres::lanes::{self, Joiner, LaneAt};
 use crate::postgres::registry::find_tenant_number;
 use crate::postgres::rows::{DONE_COLUMNS, delivery, number, value, whole, whole_if_any};
 use crate::postgres::trouble::Trouble;
@@ -20,9 +24,10 @@ use crate::postgres::uuid::Uuid;
 impl Replays for PostgresStore {
     async fn replay(&self, replay: NewReplay) -> Result<Replayed, Fault> {
         assert_eq!(replay.now, replay.id.made_at(), "a delivery's time is that of its id");
+        let directory = Directory::tenant(self, &replay.tenant_id).await?;
         let replayed = retried("replay", async || {
             let tx = self.database.begin().await?;
-            let replayed = make(&tx, &replay).await?;
+            let replayed = make(&tx, &replay, directory.as_deref()).await?;
             // A refusal is not committed: the key that it claimed is free again.
             if matches!(replayed, Replayed::Made(_)) {
                 tx.commit().await?;
@@ -61,20 +66,27 @@ impl Replays for PostgresStore {
 pub(crate) const DISCARD: &str = "UPDATE deliveries_done SET dlq_state = $4, updated_at = $5
     WHERE tenant = $1 AND id = $2 AND dlq_state = $3";
 
-async fn make(tx: &Tx, replay: &NewReplay) -> Result<Replayed, Trouble> {
+async fn make(tx: &Tx, replay: &NewReplay, directory: Option<&TenantSnapshot>) -> Result<Replayed, Trouble> {
     let Some(tenant) = find_tenant_number(tx, &replay.tenant_id).await? else { return Ok(Replayed::Missing) };
     // First of all: who asks the same at the same time waits here until this one is committed, or not.
-    if let Some((key, expires_at)) = &replay.idempotency
-        && let Some(held) = claim(tx, tenant, replay, key, *expires_at).await?
-    {
-        return Ok(match held {
-            Held::Same { made, .. } => {
+    if let Some((key, expires_at)) = &replay.idempotency {
+        let claim = Claim {
+            scope: Scope::Replay,
+            key,
+            made: replay.id.number(),
+            fingerprint: &replay_fingerprint(replay),
+            expires_at: *expires_at,
+            now: replay.now,
+        };
+        match claim.take(tx, tenant).await? {
+            None => {}
+            Some(Held::Other) => return Ok(Replayed::KeyReused),
+            Some(Held::Same { made, .. }) => {
                 let first =
                     find_delivery(tx, tenant, &replay.tenant_id, DeliveryId::from_number(made)).await?;
-                first.map_or(Replayed::Missing, Replayed::Made)
+                return Ok(first.map_or(Replayed::Missing, Replayed::Made));
             }
-            Held::Other => Replayed::KeyReused,
-        });
+        }
     }
     // What is open may become final meanwhile, never the other way round.
     if tx.query_opt(FIND_OPEN, &[&tenant, &Uuid(replay.of.number())]).await?.is_some() {
@@ -84,14 +96,13 @@ async fn make(tx: &Tx, replay: &NewReplay) -> Result<Replayed, Trouble> {
     if let Some(row) = tx.query_opt(OPEN_REPLAY, &[&tenant, &Uuid(replay.of.number())]).await? {
         return Ok(Replayed::Open { by: DeliveryId::from_number(number(&row, 0)?) });
     }
-    let Some(payload_bytes) = find_payload_bytes(tx, tenant, &original).await? else {
-        return Ok(Replayed::Expired);
-    };
+    let Some(event) = lock_event(tx, tenant, original.event_id).await? else { return Ok(Replayed::Expired) };
     if !takes_events(tx, tenant, &original).await? {
         return Ok(Replayed::NoEndpoint);
     }
 
-    insert(tx, tenant, replay, &original, payload_bytes).await?;
+    let lane = lane(directory, &original, event.ordering_key.as_deref());
+    insert(tx, tenant, replay, &original, event.payload_bytes, lane).await?;
     mark_replayed(tx, tenant, replay).await?;
     let made = find_delivery(tx, tenant, &replay.tenant_id, replay.id).await?;
     Ok(Replayed::Made(made.expect("a row can be read in the transaction that wrote it")))
@@ -108,40 +119,55 @@ pub(crate) const TAKE_KEY: &str = "INSERT INTO idempotency_keys AS stored
 pub(crate) const FIND_KEY: &str = "SELECT made_id, fan_out_count, fingerprint FROM idempotency_keys
     WHERE tenant = $1 AND scope = $2 AND key = $3";
 
-/// Takes a key, also one whose window is over; answers what stands against it, if anything does.
-async fn claim(
-    tx: &Tx,
-    tenant: i64,
-    replay: &NewReplay,
-    key: &str,
-    expires_at: Timestamp,
-) -> Result<Option<Held>, Trouble> {
-    let scope = Scope::Replay.as_str();
-    let fingerprint = replay_fingerprint(replay);
-    let taken = tx
-        .execute(
-            TAKE_KEY,
-            &[
-                &tenant,
-                &scope,
-                &key,
-                &Uuid(replay.id.number()),
-                &fingerprint.as_slice(),
-                &expires_at.unix_ms(),
-                &replay.now.unix_ms(),
-            ],
-        )
-        .await?;
-    if taken == 1 {
-        return Ok(None);
+/// A claim on an idempotency key.
+pub(crate) struct Claim<'a> {
+    pub(crate) scope: Scope,
+    pub(crate) key: &'a str,
+    /// The number of what is made with it.
+    pub(crate) made: u128,
+    /// What a repeat must agree in.
+    pub(crate) fingerprint: &'a [u8; 32],
+    pub(crate) expires_at: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl Claim<'_> {
+    /// Takes the key, also one whose window is over; answers what stands against it, if anything does.
+    pub(crate) async fn take(&self, tx: &Tx, tenant: i64) -> Result<Option<Held>, Trouble> {
+        let Self { key, .. } = self;
+        let scope = self.scope.as_str();
+        let taken = tx
+            .execute(
+                TAKE_KEY,
+                &[
+                    &tenant,
+                    &scope,
+                    key,
+                    &Uuid(self.made),
+                    &self.fingerprint.as_slice(),
+                    &self.expires_at.unix_ms(),
+                    &self.now.unix_ms(),
+                ],
+            )
+            .await?;
+        if taken == 1 {
+            return Ok(None);
+        }
+        let held = tx.query_opt(FIND_KEY, &[&tenant, &scope, key]).await?;
+        let held = held.ok_or_else(|| Trouble::damaged("claim", "it went while it was looked at"))?;
+        if value::<&[u8]>(&held, 2)? != self.fingerprint {
+            return Ok(Some(Held::Other));
+        }
+        let fan_out_count = whole(&held, 1, "fan-out")?;
+        Ok(Some(Held::Same { made: number(&held, 0)?, fan_out_count }))
     }
-    let held = tx.query_opt(FIND_KEY, &[&tenant, &scope, &key]).await?;
-    let held = held.ok_or_else(|| Trouble::damaged("claim", "it went while it was looked at"))?;
-    if value::<&[u8]>(&held, 2)? != fingerprint {
-        return Ok(Some(Held::Other));
+
+    /// Makes the key stand for what is made now: what it stood for is no longer kept.
+    pub(crate) async fn take_over(&self, tx: &Tx, tenant: i64) -> Result<(), Trouble> {
+        let sql = "UPDATE idempotency_keys SET made_id = $4 WHERE tenant = $1 AND scope = $2 AND key = $3";
+        tx.execute(sql, &[&tenant, &self.scope.as_str(), &self.key, &Uuid(self.made)]).await?;
+        Ok(())
     }
-    let fan_out_count = whole(&held, 1, "fan-out")?;
-    Ok(Some(Held::Same { made: number(&held, 0)?, fan_out_count }))
 }
 
 pub(crate) const FIND_OPEN: &str = "SELECT 1 FROM open_deliveries WHERE tenant = $1 AND id = $2";
@@ -162,11 +188,28 @@ async fn lock_original(tx: &Tx, tenant: i64, replay: &NewReplay) -> Result<Optio
 pub(crate) const OPEN_REPLAY: &str =
     "SELECT id FROM open_deliveries WHERE tenant = $1 AND replay_of = $2 LIMIT 1";
 
-/// The size of the payload; none where it is no longer kept.
-async fn find_payload_bytes(tx: &Tx, tenant: i64, original: &Delivery) -> Result<Option<i64>, Trouble> {
-    let sql = "SELECT octet_length(payload) FROM events WHERE tenant = $1 AND id = $2";
-    let found = tx.query_opt(sql, &[&tenant, &Uuid(original.event_id.number())]).await?;
-    Ok(found.map(|row| whole_if_any(&row, 0, "size of the payload")).transpose()?.flatten())
+/// What of an event its replay needs.
+pub(crate) struct Replayable {
+    pub(crate) payload_bytes: i64,
+    pub(crate) ordering_key: Option<String>,
+}
+
+pub(crate) const LOCK_EVENT: &str =
+    "SELECT octet_length(payload), ordering_key FROM events WHERE tenant = $1 AND id = $2 FOR KEY SHARE";
+
+/// Reads an event that is to be replayed, and keeps it from being removed until the end of the transaction;
+/// none where its payload is no longer kept.
+pub(crate) async fn lock_event(tx: &Tx, tenant: i64, id: EventId) -> Result<Option<Replayable>, Trouble> {
+    let Some(row) = tx.query_opt(LOCK_EVENT, &[&tenant, &Uuid(id.number())]).await? else { return Ok(None) };
+    let payload_bytes: Option<i64> = whole_if_any(&row, 0, "size of the payload")?;
+    let ordering_key = value(&row, 1)?;
+    Ok(payload_bytes.map(|payload_bytes| Replayable { payload_bytes, ordering_key }))
+}
+
+/// The ordered lane that a replay joins, by what is in force now.
+fn lane(directory: Option<&TenantSnapshot>, original: &Delivery, key: Option<&str>) -> Option<LaneKey> {
+    let view = directory?.endpoints.get(&original.endpoint_id)?;
+    lane_of(view.policy.ordering.value, key)
 }
 
 async fn takes_events(tx: &Tx, tenant: i64, original: &Delivery) -> Result<bool, Trouble> {
@@ -181,25 +224,35 @@ async fn insert(
     replay: &NewReplay,
     original: &Delivery,
     payload_bytes: i64,
+    lane: Option<LaneKey>,
 ) -> Result<(), Trouble> {
+    let (id, endpoint) = (Uuid(replay.id.number()), Uuid(original.endpoint_id.number()));
+    let key = lane.as_ref().map(LaneKey::as_str);
+    let joiner = key.map(|key| Joiner { lane: LaneAt { tenant, endpoint, key: key.to_owned() }, id });
+    let place = lanes::join(tx, joiner.as_slice()).await?.pop();
+    let due_at = place.is_none_or(|place| place.is_head).then_some(replay.now.unix_ms());
     let sql = "INSERT INTO open_deliveries (
             tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
-            interrupted_count, due_at, updated_at, replay_of, new_webhook_id, replay_reason)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8, $8, $9, $10, $11)";
+            interrupted_count, due_at, updated_at, replay_of, new_webhook_id, replay_reason, lane_key,
+            lane_number)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8, $9, $10, $11, $12, $13, $14)";
     tx.execute(
         sql,
         &[
             &tenant,
-            &Uuid(replay.id.number()),
+            &id,
             &Uuid(original.event_id.number()),
-            &Uuid(original.endpoint_id.number()),
+            &endpoint,
             &original.event_type.as_str(),
             &payload_bytes,
             &DeliveryStatus::Queued.as_str(),
+            &due_at,
             &replay.now.unix_ms(),
             &Uuid(replay.of.number()),
             &replay.new_webhook_id,
             &replay.reason,
+            &key,
+            &place.map(|place| place.number),
         ],
     )
     .await?;

@@ -3,7 +3,10 @@
 mod connections;
 mod fresh;
 mod holding;
+mod ordering;
 mod plans;
+mod purging;
+mod weeks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,6 +69,14 @@ impl Trouble {
         })
     }
 
+    /// Whether it was given up since others were in the way for too long, or it took too long itself.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_conflict()
+            || self
+                .code()
+                .is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code))
+    }
+
     /// Whether a partition for the week of some row is missing.
     pub(crate) fn is_missing_partition(&self) -> bool {
         match self {

@@ -1,19 +1,23 @@
-//! Clearing up in small batches: deliveries whose endpoint has gone, keys whose window is over.
+//! Clearing up in small batches: deliveries whose endpoint has gone, drains that are over, keys whose window
+//! is. What is past its retention is in `sweep.rs`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use harbor_model::delivery::{Cause, DeadLetterState, DeliveryStatus};
+use harbor_model::delivery::Cause;
+use harbor_model::id::TenantId;
 use harbor_model::port::Fault;
 use harbor_model::port::upkeep::Upkeep;
 use harbor_model::time::Timestamp;
-use tokio_postgres::Row;
 
-use crate::postgres::PostgresStore;
-use crate::postgres::database::{Link, Tx, retried};
-use crate::postgres::rows::{bigint, number, value};
+use crate::pages::first_id_at;
+use crate::postgres::database::{Link, retried};
+use crate::postgres::ending::{self, End};
+use crate::postgres::registry::raise_directory_version;
+use crate::postgres::rows::{bigint, number, parsed, time_if_any, value};
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
+use crate::postgres::{PostgresStore, lanes};
 
 /// The most endpoints that one walk looks at. The next one goes on where it ended.
 const ENDPOINTS_WALKED_MAX: i64 = 10_000;
@@ -56,6 +60,11 @@ impl Upkeep for PostgresStore {
                 break;
             }
         }
+        retried("forget that endpoints were disabled", async || {
+            let link = self.database.browse().await?;
+            link.execute(FORGET_ENABLED, &[&bigint(limit)]).await.map(drop)
+        })
+        .await?;
         Ok(count)
     }
 
@@ -68,8 +77,31 @@ impl Upkeep for PostgresStore {
         Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))
     }
 
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize, Fault> {
+        self.sweep_history(now, limit).await
+    }
+
+    async fn end_drains(&self, now: Timestamp, limit: usize) -> Result<usize, Fault> {
+        let drained = retried("look for drains that are over", async || {
+            let link = self.database.browse().await?;
+            let rows = link.query(DRAINED, &[&bigint(limit)]).await?;
+            rows.iter().map(|row| Ok((value(row, 0)?, number(row, 1)?))).collect::<Result<Vec<_>, Trouble>>()
+        })
+        .await?;
+        let mut count = 0;
+        for endpoint in drained {
+            let ended = retried("end a drain", async || self.end_drain(endpoint, now).await).await?;
+            if let Some((tenant_id, version)) = ended {
+                self.directory.observe(&tenant_id, version);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     async fn maintain(&self, now: Timestamp) -> Result<(), Fault> {
-        retried("maintain the database", async || self.maintenance.run(&self.database, now).await).await
+        retried("maintain the database", async || self.maintenance.run(&self.database, now).await).await?;
+        self.replace_old_weeks(now).await
     }
 }
 
@@ -77,11 +109,13 @@ pub(crate) const FORGET_KEYS: &str = "DELETE FROM idempotency_keys WHERE ctid = 
         SELECT ctid FROM idempotency_keys WHERE expires_at <= $1
         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
 
-/// Why the open deliveries of the endpoint `e` end, if they do. One that is not there was deleted long ago.
+/// Why open deliveries of the endpoint `e` end, if they do. One that is not there was deleted long ago. One
+/// that was enabled again was disabled when it had those from before.
 macro_rules! endpoint_end {
     () => {
         "CASE WHEN e.id IS NULL OR e.deleted_at IS NOT NULL THEN 'cancelled'
-              WHEN e.disabled IS NOT NULL THEN 'dead' END"
+              WHEN e.disabled IS NOT NULL THEN 'dead'
+              WHEN e.enabled_at IS NOT NULL THEN 'passed' END"
     };
 }
 
@@ -103,7 +137,11 @@ pub(crate) const WALK: &str = concat!(
     endpoint_end!(),
     " AS ended_as
         FROM walked AS w LEFT JOIN LATERAL (
-            SELECT id, deleted_at, disabled FROM endpoints
+            SELECT id, deleted_at, disabled, CASE WHEN (
+                       SELECT true FROM open_deliveries AS o
+                       WHERE o.tenant = w.tenant AND o.endpoint_id = w.endpoint_id
+                         AND o.id < ulid_floor(endpoints.enabled_at) LIMIT 1) THEN enabled_at END AS enabled_at
+            FROM endpoints
             WHERE tenant = w.tenant AND id = w.endpoint_id LIMIT 1) AS e ON true)
     SELECT tenant, endpoint_id, ended_as IS NOT NULL, step = $3 FROM judged
     WHERE ended_as IS NOT NULL OR step = $3
@@ -137,88 +175,137 @@ async fn walk(link: &Link, begin: (i64, u128), limit: usize) -> Result<Walked, T
     Ok(walked)
 }
 
-/// How an open delivery ends without an attempt.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Cancelled,
-    Dead(Cause),
+/// How open deliveries of an endpoint end.
+struct Ending {
+    end: End,
+    /// Those that were made before this, if not all.
+    made_before: Option<Timestamp>,
 }
 
 pub(crate) const ENDPOINT_END: &str = concat!(
     "SELECT ",
     endpoint_end!(),
-    " FROM tenants AS t LEFT JOIN endpoints AS e ON e.tenant = t.number AND e.id = $2 WHERE t.number = $1"
+    ", e.enabled_at
+    FROM tenants AS t LEFT JOIN endpoints AS e ON e.tenant = t.number AND e.id = $2 WHERE t.number = $1"
 );
 
-async fn find_end(link: &Link, (tenant, endpoint): (i64, u128)) -> Result<Option<End>, Trouble> {
+async fn find_end(link: &Link, (tenant, endpoint): (i64, u128)) -> Result<Option<Ending>, Trouble> {
     let Some(row) = link.query_opt(ENDPOINT_END, &[&tenant, &Uuid(endpoint)]).await? else { return Ok(None) };
+    let dead = End::Dead(Cause::EndpointDisabled);
     Ok(match value::<Option<&str>>(&row, 0)? {
-        Some("cancelled") => Some(End::Cancelled),
-        Some(_) => Some(End::Dead(Cause::EndpointDisabled)),
+        Some("cancelled") => Some(Ending { end: End::Cancelled, made_before: None }),
+        Some("dead") => Some(Ending { end: dead, made_before: None }),
+        Some(_) => Some(Ending { end: dead, made_before: time_if_any(&row, 1)? }),
         None => None,
     })
 }
 
-/// Takes open deliveries of an endpoint that nobody holds, and keeps everybody from leasing them.
-pub(crate) const LOCK_ORPHANS: &str = "SELECT d.id FROM open_deliveries AS d
-    WHERE d.tenant = $1 AND d.endpoint_id = $2
+/// Open deliveries of an endpoint that nobody holds, the oldest first.
+pub(crate) const FIND_ORPHANS: &str = "SELECT d.id FROM open_deliveries AS d
+    WHERE d.tenant = $1 AND d.endpoint_id = $2 AND d.id <= $3
       AND (SELECT true FROM leases AS l WHERE l.tenant = d.tenant AND l.delivery_id = d.id LIMIT 1) IS NULL
-    ORDER BY d.id LIMIT $3 FOR UPDATE SKIP LOCKED";
+    ORDER BY d.id LIMIT $4";
 
-/// Ends open deliveries, and keeps them as final. What was leased before the lock came is left to its
-/// holder; what remains of it then comes here again.
-pub(crate) const END_ORPHANS: &str = "WITH ended AS (
-        DELETE FROM open_deliveries AS d WHERE d.ctid = ANY(ARRAY(
-            SELECT free.ctid FROM unnest($2::uuid[]) AS asked (id),
-            LATERAL (
-                SELECT o.ctid FROM open_deliveries AS o
-                WHERE o.tenant = $1 AND o.id = asked.id AND (
-                    SELECT true FROM leases AS l WHERE l.tenant = o.tenant AND l.delivery_id = o.id LIMIT 1) IS NULL
-                OFFSET 0) AS free))
-        RETURNING d.*)
-    INSERT INTO deliveries_done (
-        tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
-        interrupted_count, updated_at, replay_of, new_webhook_id, replay_reason, lane_key, lane_number,
-        cause, dead_at, dlq_state)
-    SELECT tenant, id, event_id, endpoint_id, event_type, payload_bytes, $3::text, attempt_count,
-        interrupted_count, $4::bigint, replay_of, new_webhook_id, replay_reason, lane_key, lane_number,
-        $5::text, $6::bigint, $7::text
-    FROM ended";
+/// Takes those of them that nobody else has, and keeps everybody from leasing them.
+pub(crate) const LOCK_ORPHANS: &str = "SELECT o.id FROM unnest($2::uuid[]) AS asked (id),
+    LATERAL (
+        SELECT d.id FROM open_deliveries AS d
+        WHERE d.tenant = $1 AND d.id = asked.id FOR UPDATE SKIP LOCKED) AS o";
+
+/// What was leased before the lock came is left to its holder; what remains of it then comes here again.
+pub(crate) const STILL_FREE: &str = "SELECT asked.id FROM unnest($2::uuid[]) AS asked (id)
+    WHERE (SELECT true FROM leases AS l WHERE l.tenant = $1 AND l.delivery_id = asked.id LIMIT 1) IS NULL";
+
+/// What was open when these endpoints were enabled again has ended.
+pub(crate) const FORGET_ENABLED: &str = "UPDATE endpoints SET enabled_at = NULL WHERE ctid = ANY(ARRAY(
+    SELECT e.ctid FROM endpoints AS e
+    WHERE e.enabled_at IS NOT NULL AND (
+        SELECT true FROM open_deliveries AS o
+        WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.id < ulid_floor(e.enabled_at) LIMIT 1) IS NULL
+    ORDER BY e.tenant, e.id LIMIT $1))";
+
+/// Endpoints that drain, and where nothing is left of what waited: nothing that was due before, and no head of a
+/// lane that was not tried since. Those behind it become due one after the other, each later than the drain began.
+pub(crate) const DRAINED: &str = "SELECT e.tenant, e.id FROM endpoints AS e
+    WHERE e.drain_since IS NOT NULL AND e.deleted_at IS NULL AND (
+        SELECT true FROM open_deliveries AS o
+        WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.due_at <= e.drain_since LIMIT 1) IS NULL
+      AND (
+        SELECT true FROM lanes AS l,
+        LATERAL (SELECT 1 FROM open_deliveries AS o
+                 WHERE o.tenant = l.tenant AND o.id = l.head_id AND o.attempt_count = 0 OFFSET 0) AS head
+        WHERE l.tenant = e.tenant AND l.endpoint_id = e.id AND l.held_at IS NULL
+          AND l.head_id < ulid_floor(e.drain_since + 1) LIMIT 1) IS NULL
+    ORDER BY e.tenant, e.id LIMIT $1";
+
+pub(crate) const END_DRAIN: &str = "UPDATE endpoints AS e
+    SET drain_per_second = NULL, drain_since = NULL, version = version + 1, updated_at = $3
+    WHERE e.tenant = $1 AND e.id = $2 AND e.drain_since IS NOT NULL AND e.deleted_at IS NULL AND (
+        SELECT true FROM open_deliveries AS o
+        WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.due_at <= e.drain_since LIMIT 1) IS NULL
+      AND (
+        SELECT true FROM lanes AS l,
+        LATERAL (SELECT 1 FROM open_deliveries AS o
+                 WHERE o.tenant = l.tenant AND o.id = l.head_id AND o.attempt_count = 0 OFFSET 0) AS head
+        WHERE l.tenant = e.tenant AND l.endpoint_id = e.id AND l.held_at IS NULL
+          AND l.head_id < ulid_floor(e.drain_since + 1) LIMIT 1) IS NULL";
+
+fn ids(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Trouble> {
+    rows.iter().map(|row| value(row, 0)).collect()
+}
 
 impl PostgresStore {
     async fn end_orphans_of(
         &self,
-        endpoint: (i64, u128),
+        (tenant, endpoint): (i64, u128),
         now: Timestamp,
         limit: usize,
     ) -> Result<usize, Fault> {
-        retried("end orphans", async || {
+        let ended = retried("end orphans", async || {
             let tx = self.database.begin().await?;
             // The endpoint may have been enabled since it was walked past.
-            let Some(end) = find_end(&tx, endpoint).await? else { return Ok(0) };
-            let locked = tx.query(LOCK_ORPHANS, &[&endpoint.0, &Uuid(endpoint.1), &bigint(limit)]).await?;
-            let ids = locked.iter().map(|row: &Row| value(row, 0)).collect::<Result<Vec<Uuid>, _>>()?;
-            if ids.is_empty() {
-                return Ok(0);
+            let Some(Ending { end, made_before }) = find_end(&tx, (tenant, endpoint)).await? else {
+                return Ok(None);
+            };
+            let last = match made_before {
+                Some(made_before) => Uuid(first_id_at(made_before).saturating_sub(1)),
+                None => Uuid(u128::MAX),
+            };
+            let found = tx.query(FIND_ORPHANS, &[&tenant, &Uuid(endpoint), &last, &bigint(limit)]).await?;
+            let found = ids(&found)?;
+            // Lanes come first, wherever anything is done to what is in them.
+            lanes::lock(&tx, &lanes::lanes_of(&tx, tenant, &found).await?).await?;
+            let taken = ids(&tx.query(LOCK_ORPHANS, &[&tenant, &found]).await?)?;
+            let free = ids(&tx.query(STILL_FREE, &[&tenant, &taken]).await?)?;
+            if free.is_empty() {
+                return Ok(None);
             }
-            let count = end_all(&tx, endpoint.0, &ids, end, now).await?;
+            let ended = ending::end(&tx, &*self.rng, tenant, &free, end, now).await?;
             tx.commit().await?;
-            Ok(count)
+            Ok(Some(ended))
         })
-        .await
-    }
-}
-
-async fn end_all(tx: &Tx, tenant: i64, ids: &[Uuid], end: End, now: Timestamp) -> Result<usize, Trouble> {
-    let now = now.unix_ms();
-    let (status, cause, dead_at, state) = match end {
-        End::Cancelled => (DeliveryStatus::Cancelled, None, None, None),
-        End::Dead(cause) => {
-            let state = DeadLetterState::Open.as_str();
-            (DeliveryStatus::Dead, Some(cause.as_str()), Some(now), Some(state))
+        .await?;
+        let Some(ended) = ended else { return Ok(0) };
+        if ended.lane_moved {
+            self.hints.signal();
         }
-    };
-    let ended =
-        tx.execute(END_ORPHANS, &[&tenant, &ids, &status.as_str(), &now, &cause, &dead_at, &state]).await?;
-    Ok(usize::try_from(ended).unwrap_or(usize::MAX))
+        Ok(ended.ids.len())
+    }
+
+    /// Ends a drain, if it is over; answers the tenant and its directory's version.
+    async fn end_drain(
+        &self,
+        (tenant, endpoint): (i64, u128),
+        now: Timestamp,
+    ) -> Result<Option<(TenantId, u64)>, Trouble> {
+        let tx = self.database.begin().await?;
+        let lock = "SELECT id FROM tenants WHERE number = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
+        let Some(row) = tx.query_opt(lock, &[&tenant]).await? else { return Ok(None) };
+        if tx.execute(END_DRAIN, &[&tenant, &Uuid(endpoint), &now.unix_ms()]).await? == 0 {
+            return Ok(None);
+        }
+        let version = raise_directory_version(&tx, tenant).await?;
+        tx.commit().await?;
+        Ok(Some((parsed(&row, 0, "tenant id")?, version)))
+    }
 }

@@ -1,7 +1,6 @@
 //! Who is at work, and what becomes of the work of the dead.
 
 use async_trait::async_trait;
-use harbor_model::decide::retry::INTERRUPTIONS_MAX;
 use harbor_model::id::WorkerId;
 use harbor_model::port::Fault;
 use harbor_model::port::workers::{Leader, Roll, Workers};
@@ -48,10 +47,7 @@ impl Workers for PostgresStore {
             if tx.execute(STRIKE_OFF_AT, &[&Uuid(worker.number()), &bigint(count)]).await? == 0 {
                 return Ok(None);
             }
-            let interruptions_max = i32::from(INTERRUPTIONS_MAX);
-            let row = tx
-                .query_opt(FREE_OF_DEAD, &[&Uuid(worker.number()), &now.unix_ms(), &interruptions_max])
-                .await?;
+            let row = tx.query_opt(FREE_OF_DEAD, &[&Uuid(worker.number()), &now.unix_ms()]).await?;
             let freed = whole(&row.expect("a count is one row"), 0, "count of leases")?;
             tx.commit().await?;
             Ok(Some(freed))
@@ -137,39 +133,27 @@ pub(crate) const FREE_OF_WORKER: &str = "DELETE FROM leases WHERE worker = $1";
 
 /// Frees what a dead worker held, and counts interruptions: a first one on suspicion; a further one only
 /// where its attempt is known to have begun, so that it hits those that were at it. Who was interrupted
-/// too often is dead.
+/// too often is left to whoever leases it next.
+///
+/// A row that is written over itself is locked, so that it stands.
 pub(crate) const FREE_OF_DEAD: &str = "WITH freed AS (
         DELETE FROM leases WHERE worker = $1 RETURNING tenant, delivery_id, is_started
     ), hit AS MATERIALIZED (
-        SELECT d.*, d.interrupted_count + 1 >= $3 AS is_dead
+        SELECT d.*
         FROM freed,
         LATERAL (
-            SELECT o.ctid AS row_place, o.tenant, o.id, o.event_id, o.endpoint_id, o.event_type, o.payload_bytes,
-                   o.status, o.attempt_count, o.interrupted_count, o.due_at, o.replay_of, o.new_webhook_id,
-                   o.replay_reason, o.lane_key, o.lane_number
+            SELECT o.tenant, o.id, o.event_id, o.endpoint_id, o.event_type, o.payload_bytes,
+                   o.status, o.attempt_count, o.interrupted_count, o.new_webhook_id
             FROM open_deliveries AS o
             WHERE o.tenant = freed.tenant AND o.id = freed.delivery_id
-              AND (o.interrupted_count = 0 OR freed.is_started) OFFSET 0) AS d
-    ), ended AS (
-        DELETE FROM open_deliveries WHERE ctid = ANY(ARRAY(SELECT row_place FROM hit WHERE is_dead)) RETURNING id
-    ), done AS (
-        INSERT INTO deliveries_done
-               (tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
-                interrupted_count, updated_at, replay_of, new_webhook_id, replay_reason, lane_key,
-                lane_number, cause, dead_at, dlq_state)
-        SELECT tenant, id, event_id, endpoint_id, event_type, payload_bytes, 'dead', attempt_count,
-               interrupted_count + 1, $2, replay_of, new_webhook_id, replay_reason, lane_key,
-               lane_number, 'worker_crash', $2, 'open'
-        FROM hit WHERE is_dead AND (id IN (SELECT id FROM ended)) IS TRUE
+              AND (o.interrupted_count = 0 OR freed.is_started) FOR UPDATE) AS d
     ), interrupted AS (
         INSERT INTO open_deliveries
                (tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
-                interrupted_count, due_at, updated_at, replay_of, new_webhook_id, replay_reason, lane_key,
-                lane_number)
+                interrupted_count, updated_at, new_webhook_id)
         SELECT tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
-               interrupted_count + 1, due_at, $2, replay_of, new_webhook_id, replay_reason, lane_key,
-               lane_number
-        FROM hit WHERE NOT is_dead
+               interrupted_count + 1, $2, new_webhook_id
+        FROM hit
         ON CONFLICT (tenant, id) DO UPDATE
         SET interrupted_count = EXCLUDED.interrupted_count, updated_at = EXCLUDED.updated_at
     )

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use harbor_model::id::{EndpointId, TenantId, WorkerId};
+use harbor_model::notice::Subject;
 use harbor_model::port::Fault;
 use harbor_model::port::breakers::{BREAKERS_LISTED_MAX, BreakerChange, Breakers, OpenBreaker};
 use harbor_model::port::deliveries::EndpointKey;
 use rusqlite::{Connection, Row};
 
 use crate::sqlite::SqliteStore;
+use crate::sqlite::notices;
 use crate::sqlite::rows::{blob, number, number_if_any, parsed, time, value};
 use crate::sqlite::transaction::{Tx, find_tenant_number};
 use crate::sqlite::trouble::Trouble;
@@ -61,15 +63,21 @@ pub(crate) const INSERT: &str = "INSERT INTO breakers
 
 fn open(tx: &mut Tx<'_>, key: &EndpointKey, opening: &BreakerChange) -> Result<Option<OpenBreaker>, Trouble> {
     let Some(tenant) = tx.tenant(&key.tenant_id)? else { return Ok(None) };
-    tx.conn.prepare_cached(INSERT)?.execute((
+    let version = next_version(tx.conn)?;
+    let opened = tx.conn.prepare_cached(INSERT)?.execute((
         tenant.number,
         blob(key.endpoint_id.number()),
-        next_version(tx.conn)?,
+        version,
         opening.decided_at.unix_ms(),
         opening.probe_at.unix_ms(),
         cooldown_ms(opening),
         opening.prober.map(|worker| blob(worker.number())),
     ))?;
+    if opened == 1 && tenant.is_watched {
+        let subject =
+            Subject::CircuitOpened { endpoint_id: key.endpoint_id, next_probe_at: opening.probe_at };
+        notices::write(tx, tenant.number, &subject, opening.decided_at)?;
+    }
     find(tx.conn, tenant.number, key)
 }
 

@@ -64,3 +64,11 @@ pub(crate) fn take(
     ))?;
     Ok(taken == 1)
 }
+
+pub(crate) const RELEASE: &str = "DELETE FROM idempotency_keys WHERE tenant = ?1 AND scope = ?2 AND key = ?3";
+
+/// Lets go of the key, whoever holds it.
+pub(crate) fn release(tx: &Tx<'_>, claim: &Claim<'_>) -> Result<(), Trouble> {
+    tx.conn.prepare_cached(RELEASE)?.execute((claim.tenant, claim.scope.as_str(), claim.key))?;
+    Ok(())
+}

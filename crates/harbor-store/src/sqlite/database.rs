@@ -1,12 +1,14 @@
 //! The database as the ports use it: hand in a change, or read.
 
 use std::fs::File;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use harbor_model::id::TenantId;
 use harbor_model::port::Fault;
 use rusqlite::Connection;
 
+use crate::sqlite::checkpoint::{Checkpoints, Wiper};
 use crate::sqlite::readers::Readers;
 use crate::sqlite::transaction::Tx;
 use crate::sqlite::trouble::Trouble;
@@ -15,8 +17,18 @@ use crate::sqlite::writer::{Core, Weight, Work, Writer};
 /// One writer and a few readers; or, inline, one connection for everything.
 pub(crate) struct Database {
     mode: Mode,
-    /// Keeps other processes out for as long as this one lives.
-    _lock: Option<File>,
+    /// None in memory, where there is no file.
+    wiper: Option<Wiper>,
+    _files: Files,
+}
+
+/// What is kept open for as long as any connection is.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// Keeps other processes out.
+    pub(crate) _lock: Option<File>,
+    /// The database's own.
+    pub(crate) database: Option<Arc<File>>,
 }
 
 enum Mode {
@@ -25,12 +37,19 @@ enum Mode {
 }
 
 impl Database {
-    pub(crate) fn threaded(writer: Writer, readers: Readers, browsers: Readers, lock: Option<File>) -> Self {
-        Self { mode: Mode::Threaded { writer, readers, browsers }, _lock: lock }
+    pub(crate) fn threaded(
+        writer: Writer,
+        readers: Readers,
+        browsers: Readers,
+        wiper: Wiper,
+        files: Files,
+    ) -> Self {
+        Self { mode: Mode::Threaded { writer, readers, browsers }, wiper: Some(wiper), _files: files }
     }
 
-    pub(crate) fn inline(core: Core, lock: Option<File>) -> Self {
-        Self { mode: Mode::Inline(Box::new(Mutex::new(core))), _lock: lock }
+    pub(crate) fn inline(core: Core, files: Files) -> Self {
+        let wiper = core.checkpoints.as_ref().map(Checkpoints::wiper);
+        Self { mode: Mode::Inline(Box::new(Mutex::new(core))), wiper, _files: files }
     }
 
     /// Makes a change that belongs to no tenant's turn, and waits for its commit.
@@ -124,6 +143,23 @@ impl Database {
         match &self.mode {
             Mode::Threaded { browsers, .. } => browsers.read(read).await,
             Mode::Inline(core) => read_inline(core, read),
+        }
+    }
+
+    /// Leaves nothing in the log: what is committed stands in the database alone.
+    pub(crate) async fn cut_log(&self) -> Result<(), Fault> {
+        match &self.wiper {
+            Some(wiper) => wiper.cut_log().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Wipes the unused parts of these pages of the file, counted from 0. Answers whether there are more pages
+    /// behind them.
+    pub(crate) async fn wipe(&self, pages: Range<u64>) -> Result<bool, Fault> {
+        match &self.wiper {
+            Some(wiper) => wiper.wipe(pages).await,
+            None => Ok(false),
         }
     }
 

@@ -16,9 +16,11 @@ use harbor_model::port::deliveries::{
 use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::pages::first_id_at;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::batch::{Batch, by_tenant};
 use crate::sqlite::finish::FinishAll;
+use crate::sqlite::lanes::NEVER;
 use crate::sqlite::leases::Refill;
 use crate::sqlite::rows::{blob, json_if_any, number, number_if_any, parsed, time, value};
 use crate::sqlite::transaction::{TenantMark, find_tenant_mark, find_tenant_number};
@@ -89,6 +91,10 @@ impl Deliveries for SqliteStore {
         Ok(self.leases.note_start(lease))
     }
 
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        Ok(self.leases.stands(lease))
+    }
+
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
         Ok(self.leases.leases_of(worker))
     }
@@ -112,9 +118,15 @@ pub(crate) struct OpenEndpoint {
     pub(crate) first_due_at: Timestamp,
 }
 
-/// Finds the next endpoint of the due index with one seek, however many deliveries lie between.
+/// Finds the next endpoint of a tenant in the due index with one seek, however many deliveries lie between. A
+/// comparison of two columns at once would go through all of the endpoint before.
 pub(crate) const NEXT_OPEN_ENDPOINT: &str = "SELECT tenant, endpoint_id, due_at FROM deliveries
-    WHERE (tenant, endpoint_id) > (?1, ?2) AND due_at IS NOT NULL
+    WHERE tenant = ?1 AND endpoint_id > ?2 AND due_at IS NOT NULL
+    ORDER BY endpoint_id, due_at LIMIT 1";
+
+/// Finds the first endpoint of the next tenant.
+pub(crate) const NEXT_OPEN_TENANT: &str = "SELECT tenant, endpoint_id, due_at FROM deliveries
+    WHERE tenant > ?1 AND due_at IS NOT NULL
     ORDER BY tenant, endpoint_id, due_at LIMIT 1";
 
 /// Finds the next endpoint that has open deliveries, after the place of another.
@@ -124,19 +136,23 @@ pub(crate) fn next_open_endpoint(
 ) -> Result<Option<OpenEndpoint>, Trouble> {
     let mut query = conn.prepare_cached(NEXT_OPEN_ENDPOINT)?;
     let mut rows = query.query((after.0, blob(after.1)))?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(Some(OpenEndpoint {
-        tenant: value(row, 0)?,
-        endpoint_id: number(row, 1)?,
-        first_due_at: time(row, 2)?,
-    }))
+    if let Some(row) = rows.next()? {
+        return open_endpoint(row).map(Some);
+    }
+    let mut query = conn.prepare_cached(NEXT_OPEN_TENANT)?;
+    let mut rows = query.query([after.0])?;
+    rows.next()?.map(open_endpoint).transpose()
+}
+
+fn open_endpoint(row: &Row<'_>) -> Result<OpenEndpoint, Trouble> {
+    Ok(OpenEndpoint { tenant: value(row, 0)?, endpoint_id: number(row, 1)?, first_due_at: time(row, 2)? })
 }
 
 /// Before the first endpoint of the first tenant.
 pub(crate) const BEGINNING: (i64, u128) = (0, 0);
 
 /// An endpoint that may be sent to, with its tenant.
-pub(crate) const WORKING_ENDPOINT: &str = "SELECT t.id, t.directory_version
+pub(crate) const WORKING_ENDPOINT: &str = "SELECT t.id, t.directory_version, e.enabled_at
     FROM endpoints AS e JOIN tenants AS t ON t.number = e.tenant
     WHERE e.tenant = ?1 AND e.id = ?2
       AND e.paused = 0 AND e.disabled IS NULL AND e.deleted_at IS NULL AND t.deleted_at IS NULL";
@@ -181,9 +197,15 @@ pub(crate) const DUE_OF_ENDPOINT: &str = "SELECT id, due_at FROM deliveries
     WHERE tenant = ?1 AND endpoint_id = ?2 AND due_at <= ?3
     ORDER BY due_at, id";
 
+/// The same, of what was made with an id that is not below this one.
+pub(crate) const DUE_SINCE: &str = "SELECT id, due_at FROM deliveries
+    WHERE tenant = ?1 AND endpoint_id = ?2 AND due_at <= ?3 AND id >= ?4
+    ORDER BY due_at, id";
+
 pub(crate) const DELIVERY_TO_LEASE: &str =
-    "SELECT event_id, attempt_count, interrupted_count, payload_bytes, replay_of, new_webhook_id FROM deliveries
-     WHERE tenant = ?1 AND id = ?2";
+    "SELECT event_id, attempt_count, interrupted_count, payload_bytes, replay_of, new_webhook_id,
+        lane_key IS NOT NULL
+     FROM deliveries WHERE tenant = ?1 AND id = ?2";
 
 /// Lends what is due of one endpoint and free, as far as the ask goes.
 fn lease(
@@ -196,11 +218,15 @@ fn lease(
 ) -> Result<(), Trouble> {
     let Some(tenant) = find_tenant_mark(conn, &ask.key.tenant_id)? else { return Ok(()) };
     let endpoint = blob(ask.key.endpoint_id.number());
-    if !conn.prepare_cached(WORKING_ENDPOINT)?.exists((tenant.number, endpoint))? {
-        return Ok(());
-    }
-    let mut query = conn.prepare_cached(DUE_OF_ENDPOINT)?;
-    let mut rows = query.query((tenant.number, endpoint, now.unix_ms()))?;
+    let enabled_at: Option<Option<i64>> = conn
+        .prepare_cached(WORKING_ENDPOINT)?
+        .query_row((tenant.number, endpoint), |row| row.get(2))
+        .optional()?;
+    let Some(enabled_at) = enabled_at else { return Ok(()) };
+    // What is open from before the endpoint was enabled again is dead: it was disabled then.
+    let first = enabled_at.map_or(0, |at| first_id_at(Timestamp::from_unix_ms(at)));
+    let mut query = conn.prepare_cached(DUE_SINCE)?;
+    let mut rows = query.query((tenant.number, endpoint, now.unix_ms(), blob(first)))?;
     let wanted = lent.len() + ask.count;
     // At most as many rows are passed over as are held of this endpoint, which the lanes bound.
     while lent.len() < wanted
@@ -236,6 +262,7 @@ fn read_to_lease(
         created_at: id.made_at(),
         replay_of: number_if_any(row, 4)?.map(DeliveryId::from_number),
         new_webhook_id: value(row, 5)?,
+        is_ordered: value(row, 6)?,
         directory_version: tenant.directory_version,
     })
 }
@@ -284,9 +311,10 @@ pub(crate) fn event_body(
     Ok((body, is_kept))
 }
 
-/// Finds when the next delivery of an endpoint becomes due that is not yet.
+/// Finds when the next delivery of an endpoint becomes due that is not yet. One behind the head of its
+/// lane, at `?4`, never does.
 pub(crate) const NEXT_DUE_OF_ENDPOINT: &str = "SELECT due_at FROM deliveries
-    WHERE tenant = ?1 AND endpoint_id = ?2 AND due_at > ?3
+    WHERE tenant = ?1 AND endpoint_id = ?2 AND due_at > ?3 AND due_at < ?4
     ORDER BY due_at LIMIT 1";
 
 /// Counts what waits, endpoint by endpoint; what is held does not wait.
@@ -298,7 +326,7 @@ fn backlog(conn: &Connection, now: Timestamp, held: &HashSet<DeliveryId>) -> Res
         let key = (open.tenant, blob(open.endpoint_id), now.unix_ms());
         let next_due_at = conn
             .prepare_cached(NEXT_DUE_OF_ENDPOINT)?
-            .query_row(key, |row| row.get(0))
+            .query_row((key.0, key.1, key.2, NEVER), |row| row.get(0))
             .optional()?
             .map(Timestamp::from_unix_ms);
         backlog.next_due_at = earliest(backlog.next_due_at, next_due_at);

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use harbor_model::attempt::Attempt;
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::{Cause, DeadLetterState, DeliveryStatus};
-use harbor_model::endpoint::DisabledReason;
+use harbor_model::policy::order::OnDead;
 use harbor_model::port::Fault;
-use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish};
+use harbor_model::port::deliveries::{AttemptResult, Finish, LeasedDelivery};
 use harbor_model::time::Timestamp;
 use rusqlite::Connection;
 
 use crate::directory::DirectoryCache;
+use crate::sqlite::health;
+use crate::sqlite::lanes::{self, Lane};
 use crate::sqlite::leases::LeaseTable;
-use crate::sqlite::rows::{blob, to_json_if_any};
+use crate::sqlite::notices::{self, Dead};
+use crate::sqlite::replay::takes_events;
+use crate::sqlite::rows::{blob, number, to_json_if_any, value};
 use crate::sqlite::transaction::Tx;
 use crate::sqlite::trouble::Trouble;
 use crate::sqlite::writer::Work;
@@ -94,12 +98,65 @@ fn finish(tx: &mut Tx<'_>, result: &AttemptResult, leases: &LeaseTable) -> Resul
     if !is_moved {
         return Ok(Finished { finish: Finish::Superseded, directory_version: None });
     }
-    let directory_version = match result.gone_url_version {
-        Some(url_version) => disable_gone(tx, tenant.number, &delivery.key, url_version, result.decided_at)?,
+    if let Next::Dead(cause) = result.next
+        && tenant.is_watched
+    {
+        note_death(tx, tenant.number, delivery, cause, attempt_count, result.decided_at)?;
+    }
+    let disabled = match result.health {
+        Some(news) => health::note(tx, tenant, &delivery.key, news, result.decided_at)?,
         None => None,
     };
-    let finish = Finish::Recorded { endpoint_disabled: directory_version.is_some() };
-    Ok(Finished { finish, directory_version })
+    let lane_moved = delivery.is_ordered && let_next_go(tx.conn, tenant.number, result)?;
+    let finish = Finish::Recorded { disabled: disabled.map(|disabled| disabled.reason), lane_moved };
+    Ok(Finished { finish, directory_version: disabled.map(|disabled| disabled.directory_version) })
+}
+
+pub(crate) const LANE_OF_DELIVERY: &str = "SELECT lane_key FROM deliveries WHERE tenant = ?1 AND id = ?2";
+
+/// Lets the next one of a lane go once its head is final. One that is dead may hold it, unless the endpoint is
+/// disabled or deleted, also by this very result. Answers whether there is a next one.
+fn let_next_go(conn: &Connection, tenant: i64, result: &AttemptResult) -> Result<bool, Trouble> {
+    let may_hold = match result.next {
+        Next::RetryAt(_) => return Ok(false),
+        Next::Delivered => false,
+        Next::Dead(_) => result.on_dead == OnDead::Hold,
+    };
+    let delivery = &result.lease.delivery;
+    let id = delivery.delivery_id.number();
+    let key: Option<String> =
+        conn.prepare_cached(LANE_OF_DELIVERY)?.query_row((tenant, blob(id)), |row| row.get(0))?;
+    let Some(key) = key else { return Ok(false) };
+    let lane = Lane { tenant, endpoint_id: delivery.key.endpoint_id.number(), key: &key };
+    if may_hold && takes_events(conn, tenant, lane.endpoint_id)? {
+        lanes::hold(conn, lane, id, result.decided_at)?;
+        return Ok(false);
+    }
+    lanes::leave(conn, lane, id, result.decided_at)
+}
+
+pub(crate) const TYPE_OF_DELIVERY: &str = "SELECT event_type FROM deliveries WHERE tenant = ?1 AND id = ?2";
+
+fn note_death(
+    tx: &Tx<'_>,
+    tenant: i64,
+    delivery: &LeasedDelivery,
+    cause: Cause,
+    attempt_count: u16,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    let id = delivery.delivery_id.number();
+    let event_type: String =
+        tx.conn.prepare_cached(TYPE_OF_DELIVERY)?.query_row((tenant, blob(id)), |row| row.get(0))?;
+    let dead = Dead {
+        delivery_id: id,
+        event_id: delivery.event_id.number(),
+        event_type: &event_type,
+        endpoint_id: delivery.key.endpoint_id.number(),
+        cause,
+        attempt_count,
+    };
+    notices::write_dead(tx, tenant, &dead, now)
 }
 
 pub(crate) const MOVE_TO_DELIVERED: &str = "UPDATE deliveries
@@ -201,35 +258,10 @@ fn insert_attempt(
     Ok(())
 }
 
-pub(crate) const DISABLE_GONE: &str =
-    "UPDATE endpoints SET disabled = ?4, version = version + 1, updated_at = ?5
-    WHERE tenant = ?1 AND id = ?2 AND url_version = ?3 AND disabled IS NULL AND deleted_at IS NULL";
-
-/// Disables an endpoint that said it is gone, if that was said by the URL which is still its own.
-/// Answers the directory's version after it.
-fn disable_gone(
-    tx: &mut Tx<'_>,
-    tenant: i64,
-    key: &EndpointKey,
-    url_version: u64,
-    now: Timestamp,
-) -> Result<Option<u64>, Trouble> {
-    let disabled = tx.conn.prepare_cached(DISABLE_GONE)?.execute((
-        tenant,
-        blob(key.endpoint_id.number()),
-        url_version,
-        DisabledReason::Gone.as_str(),
-        now.unix_ms(),
-    ))?;
-    if disabled == 0 {
-        return Ok(None);
-    }
-    tx.raise_directory_version(&key.tenant_id).map(Some)
-}
-
 pub(crate) const END_OPEN: &str = "UPDATE deliveries
     SET status = ?3, due_at = NULL, updated_at = ?4, cause = ?5, dead_at = ?6, dlq_state = ?7
-    WHERE tenant = ?1 AND id = ?2 AND due_at IS NOT NULL";
+    WHERE tenant = ?1 AND id = ?2 AND due_at IS NOT NULL
+    RETURNING endpoint_id, lane_key, event_id, event_type, attempt_count";
 
 /// How an open delivery ends without an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -238,27 +270,78 @@ pub(crate) enum End {
     Dead(Cause),
 }
 
-/// Ends an open delivery, which the caller must hold.
+/// Ends an open delivery, which the caller must hold: with its place in its lane, where the next one goes, and
+/// with the notice of its death. False where it is not open.
 pub(crate) fn end_open(
-    conn: &Connection,
+    tx: &mut Tx<'_>,
     tenant: i64,
     id: u128,
     end: End,
     now: Timestamp,
 ) -> Result<bool, Trouble> {
+    let Some(ended) = mark_ended(tx.conn, tenant, id, end, now)? else { return Ok(false) };
+    if let Some(key) = &ended.lane_key {
+        let lane = Lane { tenant, endpoint_id: ended.endpoint_id, key };
+        lanes::leave(tx.conn, lane, id, now)?;
+    }
+    if let End::Dead(cause) = end
+        && is_watched(tx.conn, tenant)?
+    {
+        let dead = Dead {
+            delivery_id: id,
+            event_id: ended.event_id,
+            event_type: &ended.event_type,
+            endpoint_id: ended.endpoint_id,
+            cause,
+            attempt_count: ended.attempt_count,
+        };
+        notices::write_dead(tx, tenant, &dead, now)?;
+    }
+    Ok(true)
+}
+
+/// What the row of a delivery tells that was ended.
+struct Ended {
+    endpoint_id: u128,
+    lane_key: Option<String>,
+    event_id: u128,
+    event_type: String,
+    attempt_count: u16,
+}
+
+fn mark_ended(
+    conn: &Connection,
+    tenant: i64,
+    id: u128,
+    end: End,
+    now: Timestamp,
+) -> Result<Option<Ended>, Trouble> {
     let now = now.unix_ms();
     let mut update = conn.prepare_cached(END_OPEN)?;
-    let ended = match end {
+    let mut rows = match end {
         End::Cancelled => {
             let none: Option<&str> = None;
             let status = DeliveryStatus::Cancelled.as_str();
-            update.execute((tenant, blob(id), status, now, none, None::<i64>, none))?
+            update.query((tenant, blob(id), status, now, none, None::<i64>, none))?
         }
         End::Dead(cause) => {
             let state = DeadLetterState::Open.as_str();
             let status = DeliveryStatus::Dead.as_str();
-            update.execute((tenant, blob(id), status, now, cause.as_str(), now, state))?
+            update.query((tenant, blob(id), status, now, cause.as_str(), now, state))?
         }
     };
-    Ok(ended == 1)
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Ended {
+        endpoint_id: number(row, 0)?,
+        lane_key: value(row, 1)?,
+        event_id: number(row, 2)?,
+        event_type: value(row, 3)?,
+        attempt_count: value(row, 4)?,
+    }))
+}
+
+/// Whether a tenant, which may be deleted, is told of what happens.
+fn is_watched(conn: &Connection, tenant: i64) -> Result<bool, Trouble> {
+    let sql = "SELECT 1 FROM tenants WHERE number = ?1 AND watched = 1 AND deleted_at IS NULL";
+    Ok(conn.prepare_cached(sql)?.exists([tenant])?)
 }

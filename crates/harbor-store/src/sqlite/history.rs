@@ -1,5 +1,7 @@
 //! Reading what happened: events, deliveries with their attempts, dead letters.
 
+pub(crate) mod summary;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use harbor_model::attempt::{Attempt, ErrorClass};
@@ -7,7 +9,9 @@ use harbor_model::delivery::{DeadLetterState, Delivery, DeliveryStatus, Delivery
 use harbor_model::event::{Event, EventSummary, FanOutRecord};
 use harbor_model::id::{AttemptId, DeliveryId, EndpointId, EventId, TenantId};
 use harbor_model::port::Fault;
-use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter, History};
+use harbor_model::port::history::{
+    DeadLetterFilter, DeadLetterSummary, DeliveryFilter, EventFilter, History,
+};
 use harbor_model::port::page::{PAGE_ROWS_READ_MAX, Page, PageAsk, Position};
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -85,6 +89,11 @@ impl History for SqliteStore {
     ) -> Result<Page<Delivery>, Fault> {
         self.read_of(tenant, move |conn, _, tenant| dead_letters(conn, &tenant, &filter, ask)).await
     }
+
+    async fn dead_letter_summary(&self, tenant: &TenantId) -> Result<DeadLetterSummary, Fault> {
+        let clock = self.clock.clone();
+        self.read_of(tenant, move |conn, _, tenant| summary::read(conn, tenant.number, &*clock)).await
+    }
 }
 
 /// The tenant whose history is read.
@@ -101,6 +110,12 @@ trait Nothing {
 impl<T> Nothing for Option<T> {
     fn nothing() -> Self {
         None
+    }
+}
+
+impl Nothing for DeadLetterSummary {
+    fn nothing() -> Self {
+        Self { groups: Vec::new(), is_complete: true }
     }
 }
 
@@ -218,6 +233,22 @@ pub(crate) fn find_delivery(
     rows.next()?.map(|row| delivery(row, tenant_id, is_leased)).transpose()
 }
 
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    NewestFirst,
+    OldestFirst,
+}
+
+impl Direction {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::NewestFirst => "DESC",
+            Self::OldestFirst => "ASC",
+        }
+    }
+}
+
 /// The index that a list of deliveries goes by: the one whose rows are fewest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum DeliveryList {
@@ -228,7 +259,7 @@ pub(crate) enum DeliveryList {
 }
 
 impl DeliveryList {
-    fn choose(filter: &DeliveryFilter) -> Self {
+    pub(crate) fn choose(filter: &DeliveryFilter) -> Self {
         match filter {
             DeliveryFilter { event_id: Some(_), .. } => Self::OfEvent,
             DeliveryFilter { endpoint_id: Some(_), .. } => Self::OfEndpoint,
@@ -237,19 +268,29 @@ impl DeliveryList {
         }
     }
 
-    /// The query, newest first: of a tenant, between two ids, and of the event or endpoint as `?4`.
-    pub(crate) fn sql(self) -> String {
+    /// The id of what the list is of.
+    pub(crate) fn narrowed_by(self, filter: &DeliveryFilter) -> Option<u128> {
+        match self {
+            Self::OfEvent => filter.event_id.map(EventId::number),
+            Self::OfEndpoint => filter.endpoint_id.map(EndpointId::number),
+            Self::Dead | Self::All => None,
+        }
+    }
+
+    /// The query: of a tenant, between two ids, and of the event or endpoint as `?4`.
+    pub(crate) fn sql(self, direction: Direction) -> String {
         let narrowed = |by: &str, condition: &str| {
             format!(
                 "SELECT {DELIVERY_COLUMNS} FROM deliveries {by}
-                 WHERE tenant = ?1 AND id BETWEEN ?2 AND ?3 AND {condition} ORDER BY id DESC"
+                 WHERE tenant = ?1 AND id BETWEEN ?2 AND ?3 AND {condition} ORDER BY id {}",
+                direction.sql()
             )
         };
         // Left to itself, SQLite takes a range of ids for narrower than one event.
         match self {
             Self::OfEvent => narrowed("INDEXED BY deliveries_by_event", "event_id = ?4"),
             Self::OfEndpoint => narrowed("INDEXED BY deliveries_by_endpoint", "endpoint_id = ?4"),
-            Self::Dead => dead_sql(None, false),
+            Self::Dead => dead_sql(None, false, direction),
             Self::All => narrowed("NOT INDEXED", "?4 IS NULL"),
         }
     }
@@ -270,13 +311,9 @@ fn deliveries(
         return inflight(conn, leases, tenant, filter, range, ask.limit);
     }
     let list = DeliveryList::choose(filter);
-    let narrowed_by = match list {
-        DeliveryList::OfEvent => filter.event_id.map(|id| blob(id.number())),
-        DeliveryList::OfEndpoint => filter.endpoint_id.map(|id| blob(id.number())),
-        DeliveryList::Dead | DeliveryList::All => None,
-    };
+    let narrowed_by = list.narrowed_by(filter).map(blob);
     let (first, last) = range.ends();
-    let mut query = conn.prepare_cached(&list.sql())?;
+    let mut query = conn.prepare_cached(&list.sql(Direction::NewestFirst))?;
     page(query.query((tenant.number, blob(first), blob(last), narrowed_by))?, ask.limit, |row| {
         let position = number(row, 0)?;
         let is_leased = leases.is_leased(DeliveryId::from_number(position));
@@ -310,11 +347,10 @@ fn inflight(
     Ok(Page { items, next: None })
 }
 
-/// The query of dead letters, newest first: of a tenant, between two ids; of the endpoint `?4` if one is
-/// asked for.
+/// The query of dead letters: of a tenant, between two ids; of the endpoint `?4` if one is asked for.
 ///
 /// The index goes by state first, so the list of all states merges three.
-pub(crate) fn dead_sql(state: Option<DeadLetterState>, is_of_endpoint: bool) -> String {
+pub(crate) fn dead_sql(state: Option<DeadLetterState>, is_of_endpoint: bool, direction: Direction) -> String {
     let (index, condition) = match is_of_endpoint {
         true => ("deliveries_dead_by_endpoint", "endpoint_id = ?4"),
         false => ("deliveries_dead", "?4 IS NULL"),
@@ -330,7 +366,7 @@ pub(crate) fn dead_sql(state: Option<DeadLetterState>, is_of_endpoint: bool) -> 
         None => DeadLetterState::ALL,
     };
     let parts: Vec<_> = states.iter().map(of_state).collect();
-    format!("{} ORDER BY id DESC", parts.join(" UNION ALL "))
+    format!("{} ORDER BY id {}", parts.join(" UNION ALL "), direction.sql())
 }
 
 fn dead_letters(
@@ -346,7 +382,8 @@ fn dead_letters(
     }
     let (first, last) = range.ends();
     let endpoint = filter.endpoint_id.map(|id| blob(id.number()));
-    let mut query = conn.prepare_cached(&dead_sql(filter.state, endpoint.is_some()))?;
+    let mut query =
+        conn.prepare_cached(&dead_sql(filter.state, endpoint.is_some(), Direction::NewestFirst))?;
     page(query.query((tenant.number, blob(first), blob(last), endpoint))?, ask.limit, |row| {
         let position = number(row, 0)?;
         let found = delivery(row, &tenant.id, false)?;

@@ -4,11 +4,11 @@
 //! # Why a delivery that was delivered is never sent again
 //!
 //! A delivery ceases to be due only by a transaction whose author holds it here, from before the
-//! transaction until after its commit ([`LeaseTable::close_in`], [`LeaseTable::seize`]). So what remains is a
-//! reader whose snapshot is older than that commit and who asks after the holder has let go: it would
-//! see the delivery due, and free. [`Refill`] closes this: from before its snapshot is taken, what is let
-//! go after a commit is noted, and what is noted is not lent to it. There is one refill at a time, so the
-//! note holds only what happened within that one.
+//! transaction until after its commit ([`LeaseTable::close_in`], [`LeaseTable::seize`],
+//! [`LeaseTable::take_away`]). So what remains is a reader whose snapshot is older than that commit and who
+//! asks after the holder has let go: it would see the delivery due, and free. [`Refill`] closes this: from
+//! before its snapshot is taken, what is let go after a commit is noted, and what is noted is not lent to
+//! it. There is one refill at a time, so the note holds only what happened within that one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -167,6 +167,26 @@ impl LeaseTable {
     pub(crate) fn seize(self: &Arc<Self>, tenant_id: &TenantId, id: DeliveryId) -> Option<Seized> {
         self.state().hold(id, tenant_id.clone(), None)?;
         Some(Seized { table: self.clone(), id })
+    }
+
+    /// Takes a delivery to end it, also from a worker that holds it, whose lease is lost with that.
+    ///
+    /// None where somebody holds it until a commit of theirs: a result of it is part of this transaction, or
+    /// the store has it in hand and will find it ended. Then nobody can lend it before this commit either.
+    /// For work in the writer's turn alone.
+    pub(crate) fn take_away(self: &Arc<Self>, tenant_id: &TenantId, id: DeliveryId) -> Option<Seized> {
+        let mut state = self.state();
+        if state.held.get(&id).is_some_and(|held| held.is_closing) {
+            return None;
+        }
+        state.held.remove(&id);
+        state.hold(id, tenant_id.clone(), None)?;
+        Some(Seized { table: self.clone(), id })
+    }
+
+    /// Whether a lease still stands.
+    pub(crate) fn stands(&self, key: &LeaseKey) -> bool {
+        self.state().find(key).is_some()
     }
 
     /// Whether a worker holds it.

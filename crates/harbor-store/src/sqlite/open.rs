@@ -18,10 +18,11 @@ use crate::keyring::Keyring;
 use crate::seal::MasterKey;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::checkpoint::Checkpoints;
-use crate::sqlite::database::Database;
+use crate::sqlite::database::{Database, Files};
 use crate::sqlite::migrations;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::settings::{PAGE_BYTES, Settings, SettingsError};
+use crate::sqlite::sweep::SweepWalk;
 use crate::sqlite::transaction::Memory;
 use crate::sqlite::upkeep::OrphanWalk;
 use crate::sqlite::workers::Leaders;
@@ -118,6 +119,9 @@ impl SqliteStore {
         let mut conn = place.open_writer(&settings)?;
         migrations::migrate(&mut conn)?;
         check_master_key(&conn, &master)?;
+        // What a crash left in the log may be of somebody who was purged since.
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(OpenError::sqlite("tidy"))?;
 
         // After `wal_autocheckpoint` is set, which takes the place of any hook.
         let wal_pages = Arc::new(AtomicU64::new(0));
@@ -132,7 +136,7 @@ impl SqliteStore {
             bounds: settings.bounds(),
             clock: clock.clone(),
             observer,
-            memory: Memory::default(),
+            memory: Memory::new(rng.clone()),
             wal_pages,
             checkpoints: None,
         };
@@ -146,6 +150,7 @@ impl SqliteStore {
             instance: Arc::new(settings.instance),
             leaders: Leaders::default(),
             orphan_walk: OrphanWalk::default(),
+            sweep_walk: SweepWalk::default(),
             hints: watch::Sender::new(0),
             clock,
             rng,
@@ -165,7 +170,7 @@ fn start(
             if let Some(path) = &place.database {
                 core.checkpoints = Some(place.start_checkpoints(path, settings)?);
             }
-            return Ok(Database::inline(core, place.lock));
+            return Ok(Database::inline(core, place.files));
         }
     };
     let pool = |count: usize| {
@@ -175,23 +180,25 @@ fn start(
             .map_err(OpenError::sqlite("watch the reads of"))
     };
     let (readers, browsers) = (pool(settings.readers)?, pool(settings.browsers)?);
-    core.checkpoints = Some(place.start_checkpoints(&path, settings)?);
+    let checkpoints = place.start_checkpoints(&path, settings)?;
+    let wiper = checkpoints.wiper();
+    core.checkpoints = Some(checkpoints);
     let writer = Writer::start(core, settings.room()).map_err(OpenError::io("start the writer of", &path))?;
-    Ok(Database::threaded(writer, readers, browsers, place.lock))
+    Ok(Database::threaded(writer, readers, browsers, wiper, place.files))
 }
 
 /// Where the store lies.
 struct Place {
     /// None in memory.
     database: Option<PathBuf>,
-    lock: Option<File>,
+    files: Files,
 }
 
 impl Place {
     /// Makes the file's directory, takes the lock, and makes the file so that only its owner may read it;
     /// SQLite gives the files beside it the same mode.
     fn prepare(file: Option<&Path>) -> Result<Self, OpenError> {
-        let Some(database) = file else { return Ok(Self { database: None, lock: None }) };
+        let Some(database) = file else { return Ok(Self { database: None, files: Files::default() }) };
         if let Some(directory) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             make_directory(directory).map_err(OpenError::io("make the directory", directory))?;
         }
@@ -202,8 +209,9 @@ impl Place {
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: lock_path }),
             Err(TryLockError::Error(source)) => return Err(OpenError::io("lock", &lock_path)(source)),
         }
-        open_private(database).map_err(OpenError::io("open", database))?;
-        Ok(Self { database: Some(database.to_owned()), lock: Some(lock) })
+        let file = open_private(database).map_err(OpenError::io("open", database))?;
+        let files = Files { _lock: Some(lock), database: Some(Arc::new(file)) };
+        Ok(Self { database: Some(database.to_owned()), files })
     }
 
     fn open_writer(&self, settings: &Settings) -> Result<Connection, OpenError> {
@@ -217,6 +225,9 @@ impl Place {
             conn.pragma_update(None, "page_size", PAGE_BYTES)?;
             conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             configure(&conn, settings.writer_cache_bytes)?;
+            // What is deleted is overwritten: what is purged must not be found in the file. From the beginning,
+            // since a page that was freed before is not looked at again.
+            conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
             Ok(conn)
         };
         open().map_err(OpenError::sqlite("open"))
@@ -231,7 +242,8 @@ impl Place {
             Ok(conn)
         };
         let conn = open().map_err(OpenError::sqlite("open"))?;
-        Checkpoints::start(conn, settings.thresholds())
+        let file = self.files.database.clone().expect("what has a path has a file");
+        Checkpoints::start(conn, file, settings.thresholds())
             .map_err(OpenError::io("start the checkpoints of", path))
     }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use harbor_model::delivery::DeliveryStatus;
 use harbor_model::event::EventBody;
 use harbor_model::id::EventId;
+use harbor_model::lane::LaneKey;
 use harbor_model::port::Fault;
 use harbor_model::port::deliveries::{EndpointKey, Lease, LeasedDelivery};
 use harbor_model::port::intake::{Intake, NewDelivery, NewEvent, Published};
@@ -15,6 +16,7 @@ use crate::claims::{Held, Scope};
 use crate::sqlite::SqliteStore;
 use crate::sqlite::batch::{Batch, by_tenant};
 use crate::sqlite::claims::{self, Claim};
+use crate::sqlite::lanes::{self, Lane};
 use crate::sqlite::leases::LeaseTable;
 use crate::sqlite::rows::{blob, to_json_if_any};
 use crate::sqlite::transaction::{TenantMark, Tx};
@@ -136,6 +138,7 @@ fn lend(
     delivery: &NewDelivery,
 ) -> Option<Lease> {
     let worker = delivery.leased_to?;
+    assert!(delivery.lane.is_none(), "who stands in a lane waits for its turn");
     let leased = LeasedDelivery {
         key: EndpointKey { tenant_id: body.tenant_id.clone(), endpoint_id: delivery.endpoint_id },
         delivery_id: delivery.id,
@@ -146,6 +149,7 @@ fn lend(
         created_at: delivery.id.made_at(),
         replay_of: None,
         new_webhook_id: false,
+        is_ordered: false,
         directory_version: tenant.directory_version,
     };
     leases.lend_new(leased, worker)
@@ -184,8 +188,8 @@ fn insert_event(conn: &Connection, tenant: i64, event: &NewEvent) -> Result<(), 
 
 pub(crate) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (
         tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count, interrupted_count,
-        due_at, updated_at, replay_of, new_webhook_id, replay_reason)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12)";
+        due_at, updated_at, replay_of, new_webhook_id, replay_reason, replay_job, lane_key, lane_number)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 /// A delivery that waits for its first attempt.
 pub(crate) struct DeliveryRow<'a> {
@@ -194,16 +198,21 @@ pub(crate) struct DeliveryRow<'a> {
     pub(crate) endpoint_id: u128,
     pub(crate) event_type: &'a str,
     pub(crate) payload_bytes: u64,
+    /// When it is due; in a lane, as soon as it is the head.
     pub(crate) due_at: i64,
     pub(crate) updated_at: i64,
     pub(crate) replay_of: Option<u128>,
     pub(crate) new_webhook_id: bool,
     pub(crate) replay_reason: Option<&'a str>,
+    /// The job that makes it.
+    pub(crate) replay_job: Option<u128>,
+    /// The ordered lane that it joins.
+    pub(crate) lane_key: Option<&'a str>,
 }
 
 impl<'a> DeliveryRow<'a> {
     /// The row of a delivery that is born with its event.
-    fn first(body: &'a EventBody, delivery: &NewDelivery) -> Self {
+    fn first(body: &'a EventBody, delivery: &'a NewDelivery) -> Self {
         Self {
             id: delivery.id.number(),
             event_id: body.id.number(),
@@ -215,10 +224,30 @@ impl<'a> DeliveryRow<'a> {
             replay_of: None,
             new_webhook_id: false,
             replay_reason: None,
+            replay_job: None,
+            lane_key: delivery.lane.as_ref().map(LaneKey::as_str),
         }
     }
 
+    /// Adds it, at the end of its lane if it has one.
     pub(crate) fn insert(&self, conn: &Connection, tenant: i64) -> Result<(), Trouble> {
+        let Some(key) = self.lane_key else { return self.write(conn, tenant, self.due_at, None) };
+        let joined = lanes::join(conn, Lane { tenant, endpoint_id: self.endpoint_id, key }, self.id)?;
+        self.write(conn, tenant, joined.due_at(self.due_at), Some(joined.lane_number))
+    }
+
+    /// Adds it in the place of a lane that another one had. The caller makes it the head.
+    pub(crate) fn insert_at(&self, conn: &Connection, tenant: i64, lane_number: i64) -> Result<(), Trouble> {
+        self.write(conn, tenant, self.due_at, Some(lane_number))
+    }
+
+    fn write(
+        &self,
+        conn: &Connection,
+        tenant: i64,
+        due_at: i64,
+        lane_number: Option<i64>,
+    ) -> Result<(), Trouble> {
         let mut insert = conn.prepare_cached(INSERT_DELIVERY)?;
         insert.raw_bind_parameter(1, tenant)?;
         insert.raw_bind_parameter(2, blob(self.id))?;
@@ -227,11 +256,14 @@ impl<'a> DeliveryRow<'a> {
         insert.raw_bind_parameter(5, self.event_type)?;
         insert.raw_bind_parameter(6, self.payload_bytes)?;
         insert.raw_bind_parameter(7, DeliveryStatus::Queued.as_str())?;
-        insert.raw_bind_parameter(8, self.due_at)?;
+        insert.raw_bind_parameter(8, due_at)?;
         insert.raw_bind_parameter(9, self.updated_at)?;
         insert.raw_bind_parameter(10, self.replay_of.map(blob))?;
         insert.raw_bind_parameter(11, self.new_webhook_id)?;
         insert.raw_bind_parameter(12, self.replay_reason)?;
+        insert.raw_bind_parameter(13, self.replay_job.map(blob))?;
+        insert.raw_bind_parameter(14, self.lane_key)?;
+        insert.raw_bind_parameter(15, lane_number)?;
         insert.raw_execute()?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Tenants, endpoints and subscriptions: how the ports answer. The rows are in the modules below.
 
 mod endpoints;
-mod subscriptions;
+pub(crate) mod subscriptions;
 mod tenants;
 
 use harbor_model::directory::TenantSnapshot;

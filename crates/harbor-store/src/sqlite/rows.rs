@@ -7,6 +7,7 @@ use harbor_model::time::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 
+use crate::sqlite::lanes::NEVER;
 use crate::sqlite::trouble::Trouble;
 
 /// The bytes of an id, as they are stored.
@@ -102,11 +103,12 @@ pub(crate) fn value<T: FromSql>(row: &Row<'_>, column: usize) -> Result<T, Troub
 pub(crate) const DELIVERY_COLUMNS: &str = "id, event_id, event_type, endpoint_id, status, attempt_count, \
      due_at, updated_at, delivered_at, replay_of, cause, dead_at, dlq_state, replayed_by";
 
-/// Reads a delivery. One that is leased is shown as in flight, which the row does not say.
+/// Reads a delivery. One that is leased is shown as in flight, which the row does not say; one behind the
+/// head of its lane without a next attempt.
 pub(crate) fn delivery(row: &Row<'_>, tenant_id: &TenantId, is_leased: bool) -> Result<Delivery, Trouble> {
     let id = DeliveryId::from_number(number(row, 0)?);
     let stored = named(row, 4, "status", DeliveryStatus::from_name)?;
-    let due_at = time_if_any(row, 6)?;
+    let due_at: Option<i64> = value(row, 6)?;
     let is_open = due_at.is_some();
     let is_inflight = is_open && is_leased;
     let dead_letter = match named_if_any(row, 12, "dead letter state", DeadLetterState::from_name)? {
@@ -126,7 +128,7 @@ pub(crate) fn delivery(row: &Row<'_>, tenant_id: &TenantId, is_leased: bool) -> 
         endpoint_id: EndpointId::from_number(number(row, 3)?),
         status: if is_inflight { DeliveryStatus::Inflight } else { stored },
         attempt_count: value(row, 5)?,
-        next_attempt_at: due_at.filter(|_| !is_inflight),
+        next_attempt_at: due_at.filter(|at| !is_inflight && *at != NEVER).map(Timestamp::from_unix_ms),
         created_at: id.made_at(),
         updated_at: time(row, 7)?,
         delivered_at: time_if_any(row, 8)?,

@@ -1,10 +1,14 @@
 //! What is SQLite's own. What every store does is in the conformance suite, which runs here twice.
 
+mod lanes;
 mod plans;
+mod purge;
+mod retention;
 mod turns;
 
+use std::future::ready;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harbor_model::chance::SeededRng;
@@ -40,13 +44,25 @@ mod conformance_threaded {
 
 /// A world around a store in this directory, which is removed with it.
 async fn in_directory(directory: tempfile::TempDir) -> World<SqliteStore> {
-    World::new(async |clock, rng| {
-        let settings = Settings { path: Some(directory.path().join(DATABASE)), ..Settings::default() };
+    let path = directory.path().to_owned();
+    let open = |directory: &Path, clock, rng| {
+        let settings = Settings { path: Some(directory.join(DATABASE)), ..Settings::default() };
         let key = MasterKey::from_bytes([7; 32]);
-        let open = SqliteStore::open(settings, key, clock, rng, Arc::new(NoObserver));
-        (open.unwrap(), directory)
+        SqliteStore::open(settings, key, clock, rng, Arc::new(NoObserver)).unwrap()
+    };
+    let world = World::new(async |clock, rng| (open(directory.path(), clock, rng), directory)).await;
+    // A store keeps its directory for itself until nobody has it any more, so that the next one gets a copy of
+    // what it left: one file, once it is closed.
+    let latest = Mutex::new(path);
+    world.reopened_by(move |clock, rng| {
+        let mut latest = latest.lock().unwrap();
+        let next = latest.join("again");
+        std::fs::create_dir(&next).unwrap();
+        std::fs::copy(latest.join(DATABASE), next.join(DATABASE)).unwrap();
+        let store = open(&next, clock, rng);
+        *latest = next;
+        Box::pin(ready(store))
     })
-    .await
 }
 
 fn open_with(directory: &Path, key: [u8; 32]) -> Result<Arc<SqliteStore>, OpenError> {
@@ -194,6 +210,25 @@ fn migrating_reports_what_was_applied_and_has_nothing_to_do_the_second_time() {
     assert!(applied.iter().any(|name| name.contains("first")), "{applied:?}");
     assert_eq!(migrate(&directory.path().join(DATABASE)).unwrap(), [""; 0]);
     open(directory.path()).unwrap();
+}
+
+#[test]
+fn who_subscribed_to_operational_events_before_notices_were_written_gets_them() {
+    let conn = Connection::open_in_memory().unwrap();
+    for migration in [include_str!("migrations/V1__first.sql"), include_str!("migrations/V2__breakers.sql")] {
+        conn.execute_batch(migration).unwrap();
+    }
+    let patterns = ["*", "harborhook.*", "harborhooks.paid", "harborhook.delivery.dead", "harborhook-x"];
+    for (number, pattern) in patterns.iter().enumerate() {
+        let tenant = "INSERT INTO tenants VALUES (?1, ?1, '', '{}', 1, 1, 0, 0, 0, NULL)";
+        conn.execute(tenant, [number]).unwrap();
+        let subscription = "INSERT INTO subscriptions VALUES (?1, x'00', x'00', ?2, 1, 0, 0)";
+        conn.execute(subscription, (number, pattern)).unwrap();
+    }
+    conn.execute_batch(include_str!("migrations/V3__operators.sql")).unwrap();
+    let mut query = conn.prepare("SELECT watched FROM tenants ORDER BY number").unwrap();
+    let watched: Vec<bool> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(watched, [false, true, false, true, false]);
 }
 
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use harbor_model::chance::Rng;
 use harbor_model::id::TenantId;
 use harbor_model::port::Fault;
 use harbor_model::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::keyring::{data_key_place, unwrap_data_key};
 use crate::seal::{DataKey, MasterKey, draw_data_key};
@@ -20,6 +20,8 @@ pub(crate) struct TenantMark {
     pub(crate) number: i64,
     /// The present version of its directory.
     pub(crate) directory_version: u64,
+    /// Whether somebody subscribes to operational events: notices are written.
+    pub(crate) is_watched: bool,
 }
 
 /// The most tenants that the writer remembers.
@@ -29,13 +31,23 @@ const TENANTS_REMEMBERED_MAX: usize = 100_000;
 ///
 /// It is forgotten as a whole whenever anything is rolled back: what was learned inside the lost
 /// transaction never was.
-#[derive(Default)]
 pub(crate) struct Memory {
+    rng: Arc<dyn Rng>,
     tenants: HashMap<TenantId, TenantMark>,
     keys: HashMap<i64, Arc<DataKey>>,
 }
 
 impl Memory {
+    /// Nothing is remembered. New ids draw from `rng`.
+    pub(crate) fn new(rng: Arc<dyn Rng>) -> Self {
+        Self { rng, tenants: HashMap::new(), keys: HashMap::new() }
+    }
+
+    /// What the ids of rows draw from that the store makes by itself.
+    pub(crate) fn rng(&self) -> &dyn Rng {
+        &*self.rng
+    }
+
     pub(crate) fn forget(&mut self) {
         self.tenants.clear();
         self.keys.clear();
@@ -89,10 +101,8 @@ impl Tx<'_> {
     /// Raises the version of a tenant's directory: publish and delivery have something new to obey.
     pub(crate) fn raise_directory_version(&mut self, id: &TenantId) -> Result<u64, Trouble> {
         let sql = "UPDATE tenants SET directory_version = directory_version + 1 WHERE id = ?1
-                   RETURNING number, directory_version";
-        let mark = self.conn.prepare_cached(sql)?.query_row([id.as_str()], |row| {
-            Ok(TenantMark { number: row.get(0)?, directory_version: row.get(1)? })
-        })?;
+                   RETURNING number, directory_version, watched";
+        let mark = self.conn.prepare_cached(sql)?.query_row([id.as_str()], tenant_mark)?;
         self.memory.tenants.insert(id.clone(), mark);
         Ok(mark.directory_version)
     }
@@ -126,14 +136,12 @@ impl Tx<'_> {
 
 /// Finds a tenant that was not deleted.
 pub(crate) fn find_tenant_mark(conn: &Connection, id: &TenantId) -> Result<Option<TenantMark>, Trouble> {
-    let sql = "SELECT number, directory_version FROM tenants WHERE id = ?1 AND deleted_at IS NULL";
-    let found = conn
-        .prepare_cached(sql)?
-        .query_row([id.as_str()], |row| {
-            Ok(TenantMark { number: row.get(0)?, directory_version: row.get(1)? })
-        })
-        .optional()?;
-    Ok(found)
+    let sql = "SELECT number, directory_version, watched FROM tenants WHERE id = ?1 AND deleted_at IS NULL";
+    Ok(conn.prepare_cached(sql)?.query_row([id.as_str()], tenant_mark).optional()?)
+}
+
+fn tenant_mark(row: &Row<'_>) -> rusqlite::Result<TenantMark> {
+    Ok(TenantMark { number: row.get(0)?, directory_version: row.get(1)?, is_watched: row.get(2)? })
 }
 
 /// Reads the number of a tenant that was not deleted.

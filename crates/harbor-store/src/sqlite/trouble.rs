@@ -13,12 +13,18 @@ pub(crate) enum Trouble {
     /// A stored value is not one that we write.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+    /// The file system said no.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A bug: part of the transaction panicked.
     #[error("a step of the transaction panicked")]
     Panicked,
     /// The read was cut, so that it does not hold back the checkpoints.
     #[error("the read took too long")]
     ReadTooLong,
+    /// Somebody reads what stands in the log alone.
+    #[error("the log is in use")]
+    LogInUse,
     /// The store no longer takes work.
     #[error("the store is closed")]
     Closed,

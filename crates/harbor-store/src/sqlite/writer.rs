@@ -214,8 +214,9 @@ impl Core {
     }
 
     fn begin(&mut self) -> Result<(), Trouble> {
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.let_pass();
+        let is_wiped = self.checkpoints.as_ref().is_some_and(Checkpoints::enter);
+        if is_wiped {
+            self.conn.execute_batch("PRAGMA shrink_memory")?;
         }
         Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.raw_execute().map(drop)?)
     }
@@ -229,6 +230,7 @@ impl Core {
     fn commit(&mut self) -> Result<(), Trouble> {
         self.conn.prepare_cached("COMMIT")?.raw_execute()?;
         if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.leave();
             checkpoints.saw(self.wal_pages.load(Ordering::Relaxed));
         }
         Ok(())
@@ -241,6 +243,9 @@ impl Core {
             && let Err(error) = self.conn.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "a transaction cannot be rolled back: {error}");
+        }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.leave();
         }
     }
 

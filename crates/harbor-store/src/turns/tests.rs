@@ -141,3 +141,17 @@ fn where_all_have_too_much_waiting_only_those_below_an_equal_share_are_taken() {
     assert!(offer(&mut turns, "bolt", 32));
     assert!(!offer(&mut turns, "bolt", 1), "a third is its share now");
 }
+
+#[test]
+fn lines_that_are_not_free_are_passed_over_and_keep_their_place() {
+    let mut turns = Turns::new(ROOMY);
+    push(&mut turns, "acme", 40, 0..2);
+    push(&mut turns, "zebra", 40, 0..3);
+    let others = |job: &Job| job.0 != "acme";
+    assert_eq!(turns.pop_free(others, |_| true), Some(("zebra", 0)));
+    assert_eq!(turns.pop_free(others, |_| false), None);
+    assert_eq!(turns.pop_free(others, |_| true), Some(("zebra", 1)));
+    assert_eq!(turns.pop_free(|_| false, |_| true), None);
+    assert_eq!(pop_all(&mut turns).len(), 3);
+    assert_eq!(turns.pop_free(|_| false, |_| true), None);
+}

@@ -22,6 +22,7 @@ const DEATHS_MIN: usize = 5;
 /// Reads everything and holds it against the ledger, which learns what upkeep has ended.
 pub(crate) async fn audit(store: &Arc<dyn Store>, books: &Books, tenants: &[TenantId]) {
     let mut seen = BTreeSet::new();
+    let mut events = BTreeSet::new();
     for tenant in tenants {
         let page = store.events(tenant, EventFilter::default(), ALL).await.expect("the store answers");
         let found: BTreeSet<EventId> = page.items.iter().map(|event| event.id).collect();
@@ -29,26 +30,47 @@ pub(crate) async fn audit(store: &Arc<dyn Store>, books: &Books, tenants: &[Tena
             let mut ledger = books.open();
             let of_tenant = ledger.events.iter().filter(|(_, event)| event.tenant == *tenant);
             let known: BTreeSet<_> = of_tenant.map(|(id, _)| *id).collect();
+            let known: BTreeSet<_> =
+                known.into_iter().filter(|id| found.contains(id) || !ledger.was_swept(*id)).collect();
             ledger.hold(known == found, || {
                 let lost: Vec<_> = known.difference(&found).collect();
                 let strange: Vec<_> = found.difference(&known).collect();
                 format!("{tenant} lost the events {lost:?} and has {strange:?} that nobody published")
             });
         }
+        events.extend(found.iter().copied());
         for id in found {
             let filter = DeliveryFilter::default();
             let page = store.deliveries_of_event(tenant, id, filter, ALL).await.expect("the store answers");
             let mut ledger = books.open();
-            for one in &page.items {
+            // What became of the known ones first: a replay is made of one that has ended.
+            let is_known = |one: &&DeliveryWithAttempts| ledger.deliveries.contains_key(&one.delivery.id);
+            let (known, new): (Vec<_>, Vec<_>) = page.items.iter().rev().partition(is_known);
+            for one in known.into_iter().chain(new) {
                 seen.insert(one.delivery.id);
+                learn_replay(&mut ledger, one);
                 check(&mut ledger, tenant, id, one);
             }
         }
     }
     let mut ledger = books.open();
+    ledger.forget_swept(&seen, &events);
     let lost: Vec<_> = ledger.deliveries.iter().filter(|(id, _)| !seen.contains(id)).collect();
     let lost: Vec<_> = lost.iter().map(|(_, delivery)| delivery.label.clone()).collect();
     ledger.hold(lost.is_empty(), || format!("deliveries are lost: {lost:?}"));
+}
+
+/// Learns of a replay that a job has made. It replays nothing twice.
+fn learn_replay(ledger: &mut Ledger, one: &DeliveryWithAttempts) {
+    let DeliveryWithAttempts { delivery, .. } = one;
+    let Some(of) = delivery.replay_of else { return };
+    if ledger.deliveries.contains_key(&delivery.id) {
+        return;
+    }
+    let earlier = ledger.deliveries.values().find(|known| known.replay_of == Some(of));
+    let earlier = earlier.map(|known| known.label.clone());
+    ledger.hold(earlier.is_none(), || format!("a job replays {of} again, after {earlier:?}"));
+    ledger.replayed(delivery.id, of, delivery.created_at);
 }
 
 fn check(ledger: &mut Ledger, tenant: &TenantId, event: EventId, one: &DeliveryWithAttempts) {
@@ -75,30 +97,31 @@ fn check_status(ledger: &mut Ledger, label: &str, delivery: &Delivery) {
         matches!(now, DeliveryStatus::Delivered | DeliveryStatus::Dead | DeliveryStatus::Cancelled);
     // A delivery that is being sent shows no next time.
     let shows_time = !is_final && now != DeliveryStatus::Inflight;
-    ledger.hold(shows_time == delivery.next_attempt_at.is_some(), || {
+    let is_behind = known.lane.is_some() && now == DeliveryStatus::Queued;
+    ledger.hold(shows_time == delivery.next_attempt_at.is_some() || is_behind, || {
         format!("{label} is {now} and due at {:?}", delivery.next_attempt_at)
     });
     if was_final {
         return ledger.hold(before == now, || format!("{label} was {before} and is {now}"));
     }
     if !is_final {
-        let is_due = !shows_time || delivery.next_attempt_at == due_at;
+        let is_due = !shows_time || is_behind || delivery.next_attempt_at == due_at;
         return ledger.hold(is_due, || {
             format!("{label} is due at {:?} instead of {due_at:?}", delivery.next_attempt_at)
         });
     }
     let endpoint = &ledger.endpoints[&delivery.endpoint_id];
     let may_end = match (now, delivery.dead_letter.map(|dead| dead.cause)) {
-        (DeliveryStatus::Cancelled, None) => endpoint.is_deleted,
+        (DeliveryStatus::Cancelled, None) => {
+            endpoint.is_deleted || ledger.cancelling.contains(&delivery.tenant_id)
+        }
         (DeliveryStatus::Dead, Some(Cause::EndpointDisabled)) => endpoint.was_disabled,
         (DeliveryStatus::Dead, Some(Cause::WorkerCrash)) => ledger.deaths >= DEATHS_MIN,
         _ => false,
     };
     ledger.hold(may_end, || format!("{label} has become {now} by itself: {:?}", delivery.dead_letter));
     ledger.note(format_args!("{label} has become {now}"));
-    let known = ledger.deliveries.get_mut(&delivery.id).expect("it was found above");
-    (known.status, known.due_at) = (now, None);
-    ledger.leases.remove(&delivery.id);
+    ledger.taken_away(delivery.id, now, delivery.updated_at);
 }
 
 fn check_attempts(ledger: &mut Ledger, label: &str, one: &DeliveryWithAttempts) {

@@ -4,11 +4,13 @@
 //! arrive (`receivers.rs`), and of changes from the steps that make them. Whatever contradicts what it
 //! knows is the violation that ends the run; the first one counts.
 
+mod lanes;
 mod leases;
 pub(crate) mod requests;
 pub(crate) mod results;
+mod retention;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,9 +18,13 @@ use bytes::Bytes;
 use harbor_ingest::publish::{PublishReceipt, PublishRefusal};
 use harbor_model::decide::rate::TokenBucket;
 use harbor_model::delivery::DeliveryStatus;
+use harbor_model::event::EventBody;
 use harbor_model::event_type::{EventType, EventTypePattern};
 use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId, WorkerId};
+use harbor_model::lane::{LaneKey, lane_of};
 use harbor_model::policy::RateLimit;
+use harbor_model::policy::order::{OnDead, Ordering};
+use harbor_model::policy::retention::HISTORY_DEFAULT;
 use harbor_model::port::deliveries::{EndpointKey, LeaseKey};
 use harbor_model::port::intake::NewEvent;
 use harbor_model::time::{Clock, Timestamp};
@@ -58,6 +64,16 @@ pub(crate) struct Ledger {
     pub(crate) publishes: Vec<PublishFacts>,
     /// Who holds what, as the engine was told.
     pub(crate) leases: BTreeMap<DeliveryId, LeaseKey>,
+    /// Lanes that a dead head holds.
+    pub(crate) held_lanes: BTreeSet<(EndpointId, LaneKey)>,
+    /// The heads of lanes, as the store showed them last, with their next times.
+    pub(crate) heads: BTreeMap<DeliveryId, Option<Timestamp>>,
+    /// Tenants of which a job cancels deliveries.
+    pub(crate) cancelling: BTreeSet<TenantId>,
+    /// Who may be about to send what was cancelled a moment ago: the last look at the lease is behind them.
+    pub(crate) on_the_way: BTreeSet<(NodeId, DeliveryId)>,
+    /// Counts what is asked and answered, to tell what came before what.
+    tick: u64,
     /// How many workers were buried or cut off: each may interrupt what it had in flight.
     pub(crate) deaths: usize,
     /// When a request last came to its end, and made room for another.
@@ -96,12 +112,18 @@ pub(crate) struct EndpointFacts {
     /// The path of its URL.
     pub(crate) path: String,
     pub(crate) is_paused: bool,
+    /// Whether it takes what waits at a slow rate.
+    pub(crate) is_draining: bool,
     pub(crate) is_disabled: bool,
     pub(crate) is_deleted: bool,
     pub(crate) was_disabled: bool,
+    /// When it was last enabled: what is older dies.
+    pub(crate) enabled_at: Option<(u64, Timestamp)>,
     pub(crate) max_in_flight: u32,
     pub(crate) rate: Option<RateLimit>,
     pub(crate) max_attempts: u16,
+    pub(crate) ordering: Ordering,
+    pub(crate) on_dead: OnDead,
     pub(crate) changed_at: Timestamp,
     pub(crate) last_started_at: Option<Timestamp>,
     /// When its breaker was last seen not to be closed.
@@ -135,6 +157,13 @@ impl EndpointFacts {
         self.sights.entry(node).or_insert(sight)
     }
 
+    /// Whether a delivery was there before it was last disabled: it gets no more attempts. What was made in the
+    /// very moment when it was enabled is spared.
+    pub(crate) fn has_outlived(&self, id: DeliveryId, delivery: &DeliveryFacts) -> bool {
+        let Some((enabled, enabled_at)) = self.enabled_at else { return false };
+        delivery.stored < enabled && id.made_at() < enabled_at
+    }
+
     fn wants(&self, tenant: &TenantId, event_type: &EventType) -> bool {
         self.key.tenant_id == *tenant
             && !self.is_disabled
@@ -150,6 +179,12 @@ pub(crate) struct EventFacts {
     pub(crate) key: Option<String>,
     pub(crate) fan_out_count: u32,
     pub(crate) created_at: Timestamp,
+    pub(crate) ordering_key: Option<String>,
+    pub(crate) is_expunged: bool,
+    /// When the first publish of it was asked for.
+    asked: u64,
+    /// When a publish of it was first answered.
+    answered: Option<u64>,
 }
 
 /// A delivery that is stored.
@@ -159,16 +194,28 @@ pub(crate) struct DeliveryFacts {
     pub(crate) event: EventId,
     pub(crate) endpoint: EndpointId,
     pub(crate) replay_of: Option<DeliveryId>,
+    /// The ordered lane that it joined.
+    pub(crate) lane: Option<LaneKey>,
     pub(crate) status: DeliveryStatus,
-    /// None once it is final.
+    /// None once it is final. Behind the head of a lane it says nothing.
     pub(crate) due_at: Option<Timestamp>,
+    /// When it died, if it did.
+    pub(crate) dead_at: Option<Timestamp>,
     /// How many attempts count.
     pub(crate) attempts: u16,
+    /// When it was stored.
+    stored: u64,
 }
 
 impl DeliveryFacts {
     pub(crate) fn is_final(&self) -> bool {
         self.due_at.is_none()
+    }
+
+    /// Says that it has come to its end.
+    pub(crate) fn ends(&mut self, status: DeliveryStatus, now: Timestamp) {
+        (self.status, self.due_at) = (status, None);
+        self.dead_at = (status == DeliveryStatus::Dead).then_some(now);
     }
 }
 
@@ -178,6 +225,7 @@ pub(crate) struct PublishFacts {
     pub(crate) event_type: String,
     pub(crate) payload: Bytes,
     pub(crate) key: Option<String>,
+    pub(crate) asked: u64,
     /// None while it is under way, and for good where its node died.
     pub(crate) answer: Option<Result<PublishReceipt, PublishRefusal>>,
 }
@@ -200,10 +248,21 @@ impl Ledger {
             requests: Vec::new(),
             publishes: Vec::new(),
             leases: BTreeMap::new(),
+            held_lanes: BTreeSet::new(),
+            heads: BTreeMap::new(),
+            cancelling: BTreeSet::new(),
+            on_the_way: BTreeSet::new(),
+            tick: 0,
             deaths: 0,
             last_ended_at: None,
             calm_since: now,
         }
+    }
+
+    /// The next moment of what is asked and answered.
+    pub(crate) fn tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -251,6 +310,7 @@ impl Ledger {
         let now = self.now();
         let Some(facts) = self.nodes.get_mut(&node) else { return };
         (facts.is_settled, facts.is_dazed) = (true, false);
+        self.on_the_way.retain(|(of, _)| *of != node);
         for endpoint in self.endpoints.values_mut() {
             let Some(sight) = endpoint.sights.get_mut(&node) else { continue };
             sight.may_be_old = false;
@@ -310,14 +370,18 @@ impl Ledger {
     /// before it.
     pub(crate) fn endpoint_changes(&mut self, id: EndpointId, change: impl FnOnce(&mut EndpointFacts)) {
         let settled: BTreeMap<_, _> = self.nodes.iter().map(|(id, facts)| (*id, facts.is_settled)).collect();
-        let now = self.now();
+        let (now, tick) = (self.now(), self.tick());
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
         // Whoever has not sent to it yet may have read it all the same.
         for node in settled.keys() {
             endpoint.sight_of(*node);
         }
+        let was_disabled = endpoint.is_disabled;
         change(endpoint);
         endpoint.was_disabled |= endpoint.is_disabled;
+        if was_disabled && !endpoint.is_disabled {
+            endpoint.enabled_at = Some((tick, now));
+        }
         for (node, sight) in &mut endpoint.sights {
             sight.may_be_old |= !settled.get(node).copied().unwrap_or(false);
             sight.in_flight_max = sight.in_flight_max.max(endpoint.max_in_flight);
@@ -342,7 +406,7 @@ impl Ledger {
         let label = format!("e{}", self.events.len());
         self.hold(wanted == chosen, || format!("{label} went to {chosen:?}, it was wanted by {wanted:?}"));
         let twin = self.events.values().find(|other| {
-            let is_remembered = other.created_at + KEY_WINDOW > body.created_at;
+            let is_remembered = other.created_at + KEY_WINDOW > body.created_at.max(self.now());
             let is_same_key = key.is_some() && other.key == key && is_remembered;
             other.tenant == body.tenant_id
                 && (is_same_key || (key.is_none() && other.payload == body.payload))
@@ -353,15 +417,26 @@ impl Ledger {
         let short = key.as_deref().unwrap_or("-").to_owned();
         self.note(format_args!("{label} of {} is stored for {}, key {short}", body.tenant_id, chosen.len()));
         for (position, delivery) in deliveries.iter().enumerate() {
+            let ordering =
+                self.endpoints.get(&delivery.endpoint_id).map(|facts| facts.ordering).unwrap_or_default();
+            let is_scheduled = delivery.due_at > body.created_at;
+            let lane = lane_of(ordering, event.ordering_key.as_deref()).filter(|_| !is_scheduled);
+            let joined = &delivery.lane;
+            self.hold(lane == *joined, || {
+                format!("{label}.{position} joins {joined:?}, it belongs to {lane:?}")
+            });
             let facts = DeliveryFacts {
                 label: format!("{label}.{position}"),
                 tenant: body.tenant_id.clone(),
                 event: body.id,
                 endpoint: delivery.endpoint_id,
                 replay_of: None,
+                lane: delivery.lane.clone(),
                 status: DeliveryStatus::Queued,
                 due_at: Some(delivery.due_at),
+                dead_at: None,
                 attempts: 0,
+                stored: self.tick(),
             };
             let is_new = self.deliveries.insert(delivery.id, facts).is_none();
             self.hold(is_new, || format!("{} names two deliveries", delivery.id));
@@ -372,12 +447,26 @@ impl Ledger {
             key,
             fan_out_count: event.fan_out.count,
             created_at: body.created_at,
+            ordering_key: event.ordering_key.clone(),
+            is_expunged: false,
+            asked: self.first_asked(body),
+            answered: None,
         };
         self.events.insert(body.id, facts);
     }
 
+    /// When an event was first asked to be stored. A repeat has the same payload.
+    fn first_asked(&self, body: &EventBody) -> u64 {
+        let same = self
+            .publishes
+            .iter()
+            .filter(|asked| asked.tenant == body.tenant_id && asked.payload == body.payload);
+        same.map(|asked| asked.asked).min().unwrap_or_default()
+    }
+
     /// Says that a replay was made.
     pub(crate) fn replayed(&mut self, id: DeliveryId, of: DeliveryId, due_at: Timestamp) {
+        let tick = self.tick();
         let Some(original) = self.deliveries.get(&of) else {
             return self.violated(format!("{id} replays {of}, which there is not"));
         };
@@ -387,9 +476,16 @@ impl Ledger {
             event: original.event,
             endpoint: original.endpoint,
             replay_of: Some(of),
+            // Where it stands in its lane is the store's to say.
+            lane: lane_of(
+                self.endpoints[&original.endpoint].ordering,
+                self.events[&original.event].ordering_key.as_deref(),
+            ),
             status: DeliveryStatus::Queued,
             due_at: Some(due_at),
+            dead_at: None,
             attempts: 0,
+            stored: tick,
         };
         let is_final = original.is_final();
         self.hold(is_final, || format!("{} replays one that is still under way", facts.label));
@@ -405,12 +501,19 @@ impl Ledger {
             Err(refusal) => refusal.to_string(),
         };
         self.note(format_args!("publish {number} is answered: {short}"));
+        let tick = self.tick();
+        if let Ok(receipt) = &answer
+            && let Some(event) = self.events.get_mut(&receipt.event_id)
+        {
+            event.answered.get_or_insert(tick);
+        }
         let asked = &self.publishes[number];
         let wrong = match &answer {
             Ok(receipt) => self.wrong_receipt(asked, receipt),
             Err(PublishRefusal::KeyReused) => {
-                let is_reused = self.events.values().any(|event| {
-                    event.tenant == asked.tenant && event.key == asked.key && event.payload != asked.payload
+                // The event that has the key may be gone by its age meanwhile, so publishes are looked at.
+                let is_reused = self.publishes.iter().any(|other| {
+                    other.tenant == asked.tenant && other.key == asked.key && other.payload != asked.payload
                 });
                 (!is_reused).then(|| "no other event has its key".to_owned())
             }
@@ -425,7 +528,9 @@ impl Ledger {
 
     fn wrong_receipt(&self, asked: &PublishFacts, receipt: &PublishReceipt) -> Option<String> {
         let Some(event) = self.events.get(&receipt.event_id) else {
-            return Some("its event is not stored".to_owned());
+            // A publish that waited for weeks may be told of one that has gone by its age.
+            let is_old = self.now().since(receipt.event_id.made_at()) >= HISTORY_DEFAULT;
+            return (!is_old).then(|| "its event is not stored".to_owned());
         };
         let is_its_own =
             event.tenant == asked.tenant && event.payload == asked.payload && event.key == asked.key;

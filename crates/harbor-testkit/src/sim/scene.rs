@@ -10,6 +10,7 @@ use harbor_model::chance::Rng;
 use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId, TenantId};
 use harbor_model::policy::breaker::BreakerLayer;
+use harbor_model::policy::order::{OnDead, Ordering};
 use harbor_model::policy::retry::{Backoff, RetryLayer};
 use harbor_model::policy::{MAX_IN_FLIGHT_DEFAULT, PolicyLayer, RateLimit};
 use harbor_model::port::deliveries::EndpointKey;
@@ -88,6 +89,7 @@ async fn make_endpoint(
     let policy = policy(dice);
     let (max_in_flight, rate) = (policy.max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT), policy.rate_limit);
     let max_attempts = policy.retry.max_attempts.expect("the scene sets it");
+    let (ordering, on_dead) = (policy.ordering.unwrap_or_default(), policy.on_dead.unwrap_or_default());
     let path = path(tenant, id, 0);
     let endpoint = Endpoint {
         id,
@@ -100,7 +102,9 @@ async fn make_endpoint(
         policy,
         metadata: BTreeMap::new(),
         paused: false,
+        drain: None,
         disabled: None,
+        enabled_at: None,
         version: 1,
         url_version: 1,
         created_at: now,
@@ -123,12 +127,16 @@ async fn make_endpoint(
         patterns: patterns.iter().map(|pattern| pattern.parse().expect("a valid pattern")).collect(),
         path,
         is_paused: false,
+        is_draining: false,
         is_disabled: false,
         is_deleted: false,
         was_disabled: false,
+        enabled_at: None,
         max_in_flight,
         rate,
         max_attempts,
+        ordering,
+        on_dead,
         changed_at: now,
         last_started_at: None,
         breaker_seen_at: None,
@@ -150,6 +158,8 @@ fn policy(dice: &Dice) -> PolicyLayer {
         rate_limit: draw_rate(dice),
         max_in_flight: draw_max_in_flight(dice),
         breaker: draw_breaker(dice),
+        ordering: draw_ordering(dice),
+        on_dead: dice.one_in(2).then_some(OnDead::Hold),
         ..PolicyLayer::default()
     }
 }
@@ -161,6 +171,14 @@ pub(crate) fn draw_rate(dice: &Dice) -> Option<RateLimit> {
 
 pub(crate) fn draw_max_in_flight(dice: &Dice) -> Option<u32> {
     (!dice.one_in(4)).then(|| u32::try_from(dice.between(1, 5)).expect("a small number"))
+}
+
+fn draw_ordering(dice: &Dice) -> Option<Ordering> {
+    match dice.below(6) {
+        0 | 1 => Some(Ordering::Key),
+        2 => Some(Ordering::Endpoint),
+        _ => None,
+    }
 }
 
 pub(crate) fn draw_breaker(dice: &Dice) -> BreakerLayer {

@@ -39,11 +39,13 @@ pub(crate) fn check(ledger: &mut Ledger, nodes: &[Node], settings: &worker::Sett
     let is_late = |instant| since(instant) >= patience;
     let in_flight = ledger.in_flight();
     let late = ledger.deliveries.iter().find(|(id, delivery)| {
-        delivery.due_at.is_some_and(is_late)
+        ledger.due_at_of(**id, delivery).is_some_and(is_late)
             && !in_flight.iter().any(|seq| ledger.requests[*seq].delivery == **id)
             && {
                 let endpoint = &ledger.endpoints[&delivery.endpoint];
                 endpoint.takes_requests()
+                    && !endpoint.is_draining
+                    && !endpoint.has_outlived(**id, delivery)
                     && since(endpoint.changed_at) >= recovery
                     && endpoint.breaker_seen_at.is_none_or(|seen_at| since(seen_at) >= recovery)
                     && ledger.last_ended_at.is_none_or(is_late)

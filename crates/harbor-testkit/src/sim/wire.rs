@@ -315,6 +315,10 @@ impl Deliveries for Wire<dyn Deliveries> {
         self.line.ask("note_start", self.port.note_start(lease)).await
     }
 
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        self.line.ask("is_held", self.port.is_held(lease)).await
+    }
+
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
         self.line.ask("leases_of", self.port.leases_of(worker)).await
     }

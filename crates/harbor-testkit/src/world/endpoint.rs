@@ -9,6 +9,7 @@ use harbor_model::address::AddressPolicy;
 use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId};
 use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::order::{OnDead, Ordering};
 use harbor_model::policy::retry::Backoff;
 use harbor_model::port::registry::Change;
 use harbor_model::secret::Secret;
@@ -72,6 +73,24 @@ impl<'a> EndpointPlan<'a> {
         self
     }
 
+    /// Gets the events of one ordering key one after the other.
+    #[must_use]
+    pub fn ordered_by_key(self) -> Self {
+        self.policy(|policy| policy.ordering = Some(Ordering::Key))
+    }
+
+    /// Gets all events one after the other.
+    #[must_use]
+    pub fn ordered(self) -> Self {
+        self.policy(|policy| policy.ordering = Some(Ordering::Endpoint))
+    }
+
+    /// Holds an ordered lane whose head is dead.
+    #[must_use]
+    pub fn holds_on_dead(self) -> Self {
+        self.policy(|policy| policy.on_dead = Some(OnDead::Hold))
+    }
+
     /// Has this policy. Jitter stays off unless the policy sets it.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut PolicyLayer)) -> Self {
@@ -104,7 +123,9 @@ impl<'a> EndpointPlan<'a> {
             policy,
             metadata: BTreeMap::new(),
             paused: false,
+            drain: None,
             disabled: None,
+            enabled_at: None,
             version: 1,
             url_version: 1,
             created_at: now,

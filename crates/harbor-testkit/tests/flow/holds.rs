@@ -28,7 +28,7 @@ async fn an_endpoint_that_says_it_is_gone_gets_nothing_more() {
     let world = World::new().await;
     let shop = world.endpoint().answers([500, 410]).await;
     world.publish("a").await;
-    world.settle().await;
+    world.advance(Duration::from_millis(1)).await;
     world.publish("b").await;
     world.settle().await;
     world.upkeep().await;

@@ -162,7 +162,8 @@ impl Sender for Broken {
     }
 }
 
-async fn world_with_a_bug(panics: usize) -> (World, Worker) {
+/// A world whose worker meets a bug in so many requests.
+pub(crate) async fn world_with_a_bug(panics: usize) -> (World, Worker) {
     let world = World::new().await;
     world.worker.stop(Duration::ZERO).await;
     let broken = Broken { inner: world.receivers.clone(), panics: AtomicUsize::new(panics) };
@@ -172,7 +173,7 @@ async fn world_with_a_bug(panics: usize) -> (World, Worker) {
 }
 
 /// Delivers until nothing is due any more.
-async fn run(world: &World, worker: &Worker) {
+pub(crate) async fn run(world: &World, worker: &Worker) {
     loop {
         while worker.refill().await.unwrap() > 0 {
             worker.idle().await;
@@ -203,6 +204,7 @@ async fn a_delivery_that_breaks_every_attempt_dies_and_the_worker_goes_on() {
     let shop = world.endpoint().await;
     world.publish("a").await;
     run(&world, &worker).await;
+    world.clock.advance(Duration::from_millis(1));
     world.publish("b").await;
     run(&world, &worker).await;
 

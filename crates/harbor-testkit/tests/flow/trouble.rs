@@ -58,6 +58,10 @@ impl Deliveries for FullDisk {
         self.store.note_start(lease).await
     }
 
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        self.store.is_held(lease).await
+    }
+
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
         self.store.leases_of(worker).await
     }

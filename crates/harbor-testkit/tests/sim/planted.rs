@@ -88,14 +88,20 @@ struct Unfenced;
 
 impl Plant for Unfenced {
     fn deliveries(&self, real: Arc<dyn Deliveries>) -> Arc<dyn Deliveries> {
-        Arc::new(UnfencedDeliveries { real, holders: Mutex::default() })
+        Arc::new(TamperedDeliveries { real, is_fenced: false, holders: Mutex::default() })
     }
 }
 
-struct UnfencedDeliveries {
+/// Deliveries that are not quite those of the store.
+struct TamperedDeliveries {
     real: Arc<dyn Deliveries>,
+    /// Whether a result counts only for its own lease.
+    is_fenced: bool,
     holders: Mutex<HashMap<DeliveryId, LeaseKey>>,
 }
+
+/// The number of a lease that no store has given out.
+const NEVER_LENT: u64 = 0;
 
 /// Keeps what was never lent.
 struct Nobody;
@@ -105,7 +111,7 @@ impl LeaseKeeper for Nobody {
 }
 
 #[async_trait]
-impl Deliveries for UnfencedDeliveries {
+impl Deliveries for TamperedDeliveries {
     async fn due_endpoints(
         &self,
         now: Timestamp,
@@ -135,6 +141,9 @@ impl Deliveries for UnfencedDeliveries {
     }
 
     async fn finish(&self, results: Vec<AttemptResult>) -> Vec<Result<Finish, Fault>> {
+        if self.is_fenced {
+            return self.real.finish(results).await;
+        }
         let pass_off = |result: AttemptResult| {
             let holder = self.holders.lock().unwrap().get(&result.lease.key().delivery_id).cloned();
             let Some(holder) = holder.filter(|holder| holder != result.lease.key()) else { return result };
@@ -147,6 +156,11 @@ impl Deliveries for UnfencedDeliveries {
 
     async fn note_start(&self, lease: &LeaseKey) -> Result<bool, Fault> {
         self.real.note_start(lease).await
+    }
+
+    async fn is_held(&self, lease: &LeaseKey) -> Result<bool, Fault> {
+        // A lease that nobody lent is believed as well.
+        Ok(lease.number == NEVER_LENT || self.real.is_held(lease).await?)
     }
 
     async fn leases_of(&self, worker: WorkerId) -> Result<Vec<LeaseKey>, Fault> {
@@ -162,6 +176,10 @@ impl Deliveries for UnfencedDeliveries {
 struct Hasty;
 
 impl Plant for Hasty {
+    fn deliveries(&self, real: Arc<dyn Deliveries>) -> Arc<dyn Deliveries> {
+        Arc::new(TamperedDeliveries { real, is_fenced: true, holders: Mutex::default() })
+    }
+
     fn intake(
         &self,
         real: Arc<dyn Intake>,
@@ -198,7 +216,7 @@ impl HastyIntake {
         let Ok(Some(snapshot)) = self.directory.tenant(&body.tenant_id).await else { return };
         let key = |endpoint_id| EndpointKey { tenant_id: body.tenant_id.clone(), endpoint_id };
         let born_leased: Vec<_> =
-            event.deliveries.iter_mut().filter_map(|one| one.leased_to.take().map(|_| *one)).collect();
+            event.deliveries.iter_mut().filter_map(|one| one.leased_to.take().map(|_| one.clone())).collect();
         let wanted = born_leased.iter().map(|one| {
             let view = Arc::clone(snapshot.endpoints.get(&one.endpoint_id)?);
             Some(LaneWanted { key: key(one.endpoint_id), view })
@@ -207,6 +225,7 @@ impl HastyIntake {
         let reservation = self.handoff.reserve(wanted.collect(), payload_bytes);
         let lease = |(position, one): (usize, &harbor_model::port::intake::NewDelivery)| {
             let delivery = LeasedDelivery {
+                is_ordered: false,
                 key: key(one.endpoint_id),
                 delivery_id: one.id,
                 event_id: body.id,
@@ -218,7 +237,7 @@ impl HastyIntake {
                 new_webhook_id: false,
                 directory_version: snapshot.version,
             };
-            Some(Lease::new(delivery, reservation.granted(position)?, 0, Arc::new(Nobody)))
+            Some(Lease::new(delivery, reservation.granted(position)?, NEVER_LENT, Arc::new(Nobody)))
         };
         let leases: Vec<_> = born_leased.iter().enumerate().filter_map(lease).collect();
         self.handoff.hand_over(body, leases, reservation);

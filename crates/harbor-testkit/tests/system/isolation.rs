@@ -25,9 +25,14 @@ async fn things(api: &Api) -> Value {
         assert!(tokio::time::Instant::now() < deadline, "{delivery}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     };
+    let replay = json!({"delivery_ids": [delivery["id"]], "dry_run": true}).to_string();
+    let replay = api.post("/v1/replays", replay).await.expect(202);
+    let cancel = json!({"filter": {"event_type": "only.this"}}).to_string();
+    let cancel = api.post("/v1/deliveries:cancel", cancel).await.expect(202);
     json!({
         "endpoints": created["id"], "subscriptions": subscription["id"], "events": event,
         "deliveries": delivery["id"], "dlq": delivery["id"], "api-keys": key["id"],
+        "replays": replay["id"], "jobs": cancel["id"],
     })
 }
 

@@ -11,14 +11,18 @@ use crate::client::connection::{Connection, Request};
 use crate::client::error::ClientError;
 use crate::client::pages::Pages;
 use crate::delivery::{
-    DeadLetter, Delivery, DeliveryWithAttempts, ListDeadLetters, ListDeliveries, ReplayDelivery,
+    CancelDeliveries, DeadLetter, DeadLetterSummary, Delivery, DeliveryWithAttempts, ListDeadLetters,
+    ListDeliveries, ReplayDelivery,
 };
 use crate::endpoint::{
-    CreateEndpoint, Endpoint, ListEndpoints, RotateSecret, RotatedSecret, TestedEndpoint, UpdateEndpoint,
+    CreateEndpoint, Endpoint, ListEndpoints, ResumeEndpoint, RotateSecret, RotatedSecret, TestedEndpoint,
+    UpdateEndpoint,
 };
 use crate::event::{
     BatchPublished, Event, EventSummary, ListEventDeliveries, ListEvents, PublishEvent, PublishedEvent,
 };
+use crate::job::{CreateReplay, Job, ListJobs, ListReplays, Replay};
+use crate::lane::{ListLanes, OrderedLane, ReleasedLane};
 use crate::subscription::{CreateSubscription, ListSubscriptions, Subscription, UpdateSubscription};
 
 /// Speaks to one server of what belongs to one tenant.
@@ -80,6 +84,11 @@ impl TenantClient {
         self.list(&["events", id, "deliveries"], query)
     }
 
+    /// Removes the payload of an event for good; its open deliveries die.
+    pub async fn expunge_event(&self, id: &str) -> Result<(), ClientError> {
+        self.connection.tell(self.request(Method::DELETE, &["events", id, "payload"])).await
+    }
+
     /// Lists deliveries.
     pub fn deliveries(&self, query: &ListDeliveries) -> Pages<Delivery> {
         self.list(&["deliveries"], query)
@@ -102,9 +111,73 @@ impl TenantClient {
         self.connection.ask(request.header("idempotency-key", idempotency_key)).await
     }
 
+    /// Makes an open delivery due now instead of at its next time.
+    pub async fn retry_delivery(&self, id: &str) -> Result<Delivery, ClientError> {
+        let action = format!("{id}:retry");
+        self.connection.ask(self.request(Method::POST, &["deliveries", &action])).await
+    }
+
+    /// Cancels an open delivery at once.
+    pub async fn cancel_delivery(&self, id: &str) -> Result<Delivery, ClientError> {
+        let action = format!("{id}:cancel");
+        self.connection.ask(self.request(Method::POST, &["deliveries", &action])).await
+    }
+
+    /// Cancels all open deliveries that match, as a job.
+    pub async fn cancel_deliveries(&self, which: &CancelDeliveries) -> Result<Job, ClientError> {
+        self.connection.ask(self.request(Method::POST, &["deliveries:cancel"]).json(which)).await
+    }
+
+    /// Replays many deliveries, as a job. A request with the same idempotency key again makes no second one.
+    pub async fn create_replay(
+        &self,
+        replay: &CreateReplay,
+        idempotency_key: Option<&str>,
+    ) -> Result<Replay, ClientError> {
+        let request = self.request(Method::POST, &["replays"]).json(replay);
+        self.connection.ask(request.header("idempotency-key", idempotency_key)).await
+    }
+
+    /// Lists bulk replays.
+    pub fn replays(&self, query: &ListReplays) -> Pages<Replay> {
+        self.list(&["replays"], query)
+    }
+
+    /// Reads a bulk replay and how far it has come.
+    pub async fn replay(&self, id: &str) -> Result<Replay, ClientError> {
+        self.connection.ask(self.request(Method::GET, &["replays", id])).await
+    }
+
+    /// Stops a bulk replay. What it did stays.
+    pub async fn cancel_replay(&self, id: &str) -> Result<Replay, ClientError> {
+        let action = format!("{id}:cancel");
+        self.connection.ask(self.request(Method::POST, &["replays", &action])).await
+    }
+
+    /// Lists jobs: of a tenant those that cancel deliveries, of the instance those that remove tenants.
+    pub fn jobs(&self, query: &ListJobs) -> Pages<Job> {
+        self.list(&["jobs"], query)
+    }
+
+    /// Reads a job and how far it has come.
+    pub async fn job(&self, id: &str) -> Result<Job, ClientError> {
+        self.connection.ask(self.request(Method::GET, &["jobs", id])).await
+    }
+
+    /// Stops a job of the tenant. What it did stays.
+    pub async fn cancel_job(&self, id: &str) -> Result<Job, ClientError> {
+        let action = format!("{id}:cancel");
+        self.connection.ask(self.request(Method::POST, &["jobs", &action])).await
+    }
+
     /// Lists dead letters.
     pub fn dead_letters(&self, query: &ListDeadLetters) -> Pages<DeadLetter> {
         self.list(&["dlq"], query)
+    }
+
+    /// Counts open dead letters by endpoint and cause.
+    pub async fn dead_letter_summary(&self) -> Result<DeadLetterSummary, ClientError> {
+        self.connection.ask(self.request(Method::GET, &["dlq", "summary"])).await
     }
 
     /// Puts a dead letter aside.
@@ -164,6 +237,13 @@ impl TenantClient {
         self.act_on_endpoint(id, "resume").await
     }
 
+    /// Lets what waits for an endpoint go, at most so many per second.
+    pub async fn resume_endpoint_at(&self, id: &str, drain_per_second: u32) -> Result<Endpoint, ClientError> {
+        let action = format!("{id}:resume");
+        let resume = ResumeEndpoint { drain_per_second: Some(drain_per_second) };
+        self.connection.ask(self.request(Method::POST, &["endpoints", &action]).json(&resume)).await
+    }
+
     /// Gives an endpoint events again.
     pub async fn enable_endpoint(&self, id: &str) -> Result<Endpoint, ClientError> {
         self.act_on_endpoint(id, "enable").await
@@ -177,6 +257,31 @@ impl TenantClient {
     async fn act_on_endpoint(&self, id: &str, verb: &str) -> Result<Endpoint, ClientError> {
         let action = format!("{id}:{verb}");
         self.connection.ask(self.request(Method::POST, &["endpoints", &action])).await
+    }
+
+    /// Lists the ordered lanes of an endpoint that have somebody in them or are held.
+    pub fn lanes(&self, endpoint_id: &str, query: &ListLanes) -> Pages<OrderedLane> {
+        self.list(&["endpoints", endpoint_id, "lanes"], query)
+    }
+
+    /// Passes over the head of a lane: the next one goes. The empty key names the one lane of an endpoint.
+    pub async fn skip_lane_head(&self, endpoint_id: &str, key: &str) -> Result<ReleasedLane, ClientError> {
+        self.release_lane(endpoint_id, key, "skip").await
+    }
+
+    /// Tries the head of a lane now; one that is dead is replayed in its place.
+    pub async fn retry_lane_head(&self, endpoint_id: &str, key: &str) -> Result<ReleasedLane, ClientError> {
+        self.release_lane(endpoint_id, key, "retry").await
+    }
+
+    async fn release_lane(
+        &self,
+        endpoint_id: &str,
+        key: &str,
+        verb: &str,
+    ) -> Result<ReleasedLane, ClientError> {
+        let action = format!("{key}:{verb}");
+        self.connection.ask(self.request(Method::POST, &["endpoints", endpoint_id, "lanes", &action])).await
     }
 
     /// Makes a subscription.

@@ -5,6 +5,20 @@ use jiff::Timestamp;
 
 use crate::args::moment::Moment;
 
+/// Which deliveries, by what they are owed to and for.
+#[derive(Args, Clone, Default)]
+pub(crate) struct DeliveryArgs {
+    /// To this endpoint
+    #[arg(long, value_name = "ID")]
+    pub(crate) endpoint: Option<String>,
+    /// Of this event
+    #[arg(long, value_name = "ID")]
+    pub(crate) event: Option<String>,
+    /// Of events of this type
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+}
+
 /// A stretch of time.
 #[derive(Args, Clone, Copy, Default)]
 pub(crate) struct TimeRange {

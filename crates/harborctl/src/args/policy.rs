@@ -2,8 +2,8 @@
 
 use clap::Args;
 use harbor_wire::policy::{
-    AllWord, CircuitBreakerSettings, ClientErrors, RateLimit, RetrySettings, RetryStrategy, Signing,
-    SigningScheme,
+    AllWord, CircuitBreakerSettings, ClientErrors, OnDead, Ordering, RateLimit, RetrySettings, RetryStrategy,
+    Signing, SigningScheme,
 };
 
 use crate::args::word;
@@ -87,6 +87,14 @@ pub(crate) struct PolicyArgs {
     /// Probes that must succeed before the circuit breaker closes
     #[arg(long, value_name = "N")]
     breaker_probes: Option<u32>,
+
+    /// What deliveries go one after the other by: nothing, each ordering key, or all of an endpoint
+    #[arg(long, value_name = "BY", value_parser = word::parser::<Ordering>(word::ORDERINGS))]
+    pub(crate) ordering: Option<Ordering>,
+
+    /// Whether an ordered lane passes over a dead head, or holds until somebody skips or retries it
+    #[arg(long, value_name = "WHAT", value_parser = word::parser::<OnDead>(word::ON_DEAD))]
+    pub(crate) on_dead: Option<OnDead>,
 
     /// Signatures that requests carry
     #[arg(long, value_name = "SCHEMES", value_delimiter = ',', value_parser = word::parser::<SigningScheme>(word::SIGNING_SCHEMES))]

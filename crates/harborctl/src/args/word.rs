@@ -8,6 +8,10 @@ use serde_json::Value;
 /// The states of a delivery.
 pub(crate) const DELIVERY_STATUSES: &[&str] =
     &["queued", "inflight", "delivered", "failed", "dead", "cancelled"];
+/// The states of a delivery of which more becomes.
+pub(crate) const OPEN_DELIVERY_STATUSES: &[&str] = &["queued", "inflight", "failed"];
+/// The states of a delivery of which nothing more becomes.
+pub(crate) const FINAL_DELIVERY_STATUSES: &[&str] = &["delivered", "dead", "cancelled"];
 /// The causes of a death.
 pub(crate) const CAUSES: &[&str] = &[
     "attempts_exhausted",
@@ -25,6 +29,10 @@ pub(crate) const DEAD_LETTER_STATES: &[&str] = &["open", "replayed", "discarded"
 pub(crate) const ROLES: &[&str] = &["operator", "admin", "publisher", "viewer"];
 /// The ways to reckon waits.
 pub(crate) const RETRY_STRATEGIES: &[&str] = &["schedule", "exponential", "linear", "fixed", "standard"];
+/// What deliveries can be ordered by.
+pub(crate) const ORDERINGS: &[&str] = &["none", "key", "endpoint"];
+/// What can become of an ordered lane whose head is dead.
+pub(crate) const ON_DEAD: &[&str] = &["skip", "hold"];
 /// The ways to sign.
 pub(crate) const SIGNING_SCHEMES: &[&str] = &["standard", "harborhook"];
 
@@ -51,7 +59,7 @@ pub(crate) fn print(value: &impl Serialize) -> String {
 mod tests {
     use harbor_wire::api_key::Role;
     use harbor_wire::delivery::{Cause, DeadLetterState, DeliveryStatus};
-    use harbor_wire::policy::{RetryStrategy, SigningScheme};
+    use harbor_wire::policy::{OnDead, Ordering, RetryStrategy, SigningScheme};
 
     use super::*;
 
@@ -73,6 +81,16 @@ mod tests {
         check::<DeadLetterState>(DEAD_LETTER_STATES);
         check::<Role>(ROLES);
         check::<RetryStrategy>(RETRY_STRATEGIES);
+        check::<Ordering>(ORDERINGS);
+        check::<OnDead>(ON_DEAD);
         check::<SigningScheme>(SIGNING_SCHEMES);
+    }
+
+    #[test]
+    fn a_delivery_is_open_or_final() {
+        let split = [OPEN_DELIVERY_STATUSES, FINAL_DELIVERY_STATUSES].concat();
+        let mut all = DELIVERY_STATUSES.to_vec();
+        all.sort_by_key(|word| split.iter().position(|other| other == word));
+        assert_eq!(all, split);
     }
 }

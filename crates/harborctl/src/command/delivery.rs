@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use harbor_wire::delivery::{Delivery, DeliveryStatus, ListDeliveries, ReplayDelivery};
+use harbor_wire::client::TenantClient;
+use harbor_wire::delivery::{
+    CancelDeliveries, Delivery, DeliveryFilter, DeliveryStatus, ListDeliveries, ReplayDelivery,
+};
 use harbor_wire::event::ListEventDeliveries;
 use harbor_wire::list::List;
 
-use crate::args::filter::TimeRange;
+use crate::args::filter::{DeliveryArgs, TimeRange};
 use crate::args::list::ListArgs;
 use crate::args::{duration, word};
 use crate::clock;
-use crate::command::dlq::ListDlq;
-use crate::command::show_list;
+use crate::command::dlq::{ListDlq, ReplayDlq};
+use crate::command::{job, show_list};
+use crate::confirm::YesArgs;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::attempts;
 use crate::output::table::{Cell, Column};
+use crate::output::{Output, attempts};
+use crate::wait::job::JobWaitArgs;
 use crate::wait::{WaitArgs, until_final};
 
 const EXAMPLES: &str = "\
@@ -24,7 +29,10 @@ Examples:
   harborctl delivery list --status failed --since 1h
   harborctl delivery get dlv_…
   harborctl delivery status evt_… --wait 1m
-  harborctl delivery replay dlv_… --reason 'receiver was down'";
+  harborctl delivery retry dlv_… --wait 30s
+  harborctl delivery cancel-all --endpoint ep_… --status failed --wait
+  harborctl delivery replay dlv_… --reason 'receiver was down'
+  harborctl delivery replay-dlq --from 2h";
 
 /// Commands on deliveries.
 #[derive(Subcommand)]
@@ -41,22 +49,31 @@ pub(crate) enum DeliveryCommand {
     Status(Status),
     /// Deliver again: makes a new delivery of the same event
     Replay(Replay),
+    /// Try an open delivery now instead of at its next time
+    Retry {
+        /// Delivery to try
+        id: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// Cancel an open delivery at once
+    Cancel {
+        /// Delivery to cancel
+        id: String,
+    },
+    /// Cancel all open deliveries that match, or all there are without a filter, as a job
+    CancelAll(CancelAll),
     /// List dead letters, the same as `dlq list`
     Dlq(ListDlq),
+    /// Deliver a dead letter again, or those of a stretch of time: the same as `dlq replay`
+    ReplayDlq(ReplayDlq),
 }
 
 /// Arguments of `delivery list`.
 #[derive(Args)]
 pub(crate) struct ListDelivery {
-    /// To this endpoint
-    #[arg(long, value_name = "ID")]
-    endpoint: Option<String>,
-    /// Of this event
-    #[arg(long, value_name = "ID")]
-    event: Option<String>,
-    /// Of events of this type
-    #[arg(long, value_name = "TYPE")]
-    event_type: Option<String>,
+    #[command(flatten)]
+    which: DeliveryArgs,
     /// That stand so
     #[arg(long, value_parser = word::parser::<DeliveryStatus>(word::DELIVERY_STATUSES))]
     status: Option<DeliveryStatus>,
@@ -83,22 +100,38 @@ pub(crate) struct Status {
     wait: Option<Duration>,
 }
 
+/// Arguments of `delivery cancel-all`.
+#[derive(Args)]
+pub(crate) struct CancelAll {
+    #[command(flatten)]
+    which: DeliveryArgs,
+    /// That stand so
+    #[arg(long, value_parser = word::parser::<DeliveryStatus>(word::OPEN_DELIVERY_STATUSES))]
+    status: Option<DeliveryStatus>,
+    #[command(flatten)]
+    time: TimeRange,
+    #[command(flatten)]
+    yes: YesArgs,
+    #[command(flatten)]
+    wait: JobWaitArgs,
+}
+
 /// Arguments of `delivery replay`.
 #[derive(Args)]
 pub(crate) struct Replay {
     /// Delivery to repeat
-    id: String,
+    pub(super) id: String,
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Give it a webhook-id of its own, so that a receiver that has seen the event processes it again
     #[arg(long)]
-    new_webhook_id: bool,
+    pub(super) new_webhook_id: bool,
     /// Makes a repeated request answer with the first replay
     #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
+    pub(super) idempotency_key: Option<String>,
     #[command(flatten)]
-    wait: WaitArgs,
+    pub(super) wait: WaitArgs,
 }
 
 const COLUMNS: &[Column<Delivery>] = &[
@@ -126,7 +159,18 @@ impl DeliveryCommand {
             }
             Self::Status(args) => args.run(cx).await,
             Self::Replay(args) => args.run(cx).await,
+            Self::Retry { id, wait } => {
+                let client = cx.tenant()?;
+                let delivery = client.retry_delivery(&id).await?;
+                show_or_wait(&cx.output, &client, &delivery, wait).await
+            }
+            Self::Cancel { id } => {
+                let delivery = cx.tenant()?.cancel_delivery(&id).await?;
+                cx.output.show(&delivery, |view| view.details(attempts::delivery_rows(&delivery, view)))
+            }
+            Self::CancelAll(args) => args.run(cx).await,
             Self::Dlq(args) => args.run(cx).await,
+            Self::ReplayDlq(args) => args.run(cx).await,
         }
     }
 }
@@ -135,9 +179,9 @@ impl ListDelivery {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let now = clock::now();
         let query = ListDeliveries {
-            endpoint_id: self.endpoint,
-            event_id: self.event,
-            event_type: self.event_type,
+            endpoint_id: self.which.endpoint,
+            event_id: self.which.event,
+            event_type: self.which.event_type,
             status: self.status,
             since: self.time.since(now),
             until: self.time.until(now),
@@ -146,6 +190,27 @@ impl ListDelivery {
         };
         let deliveries = self.page.fetch(cx.tenant()?.deliveries(&query)).await?;
         show_list(&cx.output, &deliveries, COLUMNS, "deliveries")
+    }
+}
+
+impl CancelAll {
+    async fn run(self, cx: &Context) -> Result<(), Failure> {
+        let now = clock::now();
+        let filter = DeliveryFilter {
+            endpoint_id: self.which.endpoint,
+            event_id: self.which.event,
+            event_type: self.which.event_type,
+            status: self.status,
+            since: self.time.since(now),
+            until: self.time.until(now),
+        };
+        // A filter says what is meant; without one it may be a slip.
+        if filter == DeliveryFilter::default() {
+            self.yes.confirm("Cancel every open delivery of the tenant?")?;
+        }
+        let client = cx.tenant()?;
+        let job = client.cancel_deliveries(&CancelDeliveries { filter }).await?;
+        job::follow(&cx.output, &client, job, self.wait.patience()).await
     }
 }
 
@@ -188,14 +253,24 @@ impl Replay {
         let request =
             ReplayDelivery { reason: self.reason, new_webhook_id: self.new_webhook_id.then_some(true) };
         let replay = client.replay_delivery(&self.id, &request, self.idempotency_key.as_deref()).await?;
-        let Some(patience) = self.wait.wait else {
-            cx.output.show(&replay, |view| view.details(attempts::delivery_rows(&replay, view)))?;
-            cx.output.hint(&format!("see what becomes of it: harborctl delivery get {}", replay.id));
-            return Ok(());
-        };
-        let look = async || Ok(vec![client.delivery(&replay.id).await?]);
-        let waited = until_final(&cx.output, patience, look).await?;
-        cx.output.show(&waited.deliveries[0], |view| attempts::render(&waited.deliveries[0], view))?;
-        waited.verdict()
+        show_or_wait(&cx.output, &client, &replay, self.wait).await
     }
+}
+
+/// Shows an open delivery, at its end if it is to be waited for.
+async fn show_or_wait(
+    output: &Output,
+    client: &TenantClient,
+    delivery: &Delivery,
+    wait: WaitArgs,
+) -> Result<(), Failure> {
+    let Some(patience) = wait.wait else {
+        output.show(delivery, |view| view.details(attempts::delivery_rows(delivery, view)))?;
+        output.hint(&format!("see what becomes of it: harborctl delivery get {}", delivery.id));
+        return Ok(());
+    };
+    let look = async || Ok(vec![client.delivery(&delivery.id).await?]);
+    let waited = until_final(output, patience, look).await?;
+    output.show(&waited.deliveries[0], |view| attempts::render(&waited.deliveries[0], view))?;
+    waited.verdict()
 }

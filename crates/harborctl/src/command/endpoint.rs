@@ -1,5 +1,7 @@
 //! `harborctl endpoint`
 
+mod lane;
+
 use clap::{Args, Subcommand, ValueEnum};
 use harbor_wire::client::TenantClient;
 use harbor_wire::endpoint::{
@@ -11,11 +13,12 @@ use crate::args::clear::{Clear, nothing_to_change};
 use crate::args::list::ListArgs;
 use crate::args::policy::PolicyArgs;
 use crate::args::{pair, text, word};
+use crate::command::endpoint::lane::LaneCommand;
 use crate::command::{show_deleted, show_list};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::table::{Cell, Column, Tone};
-use crate::output::{Output, attempts, policy};
+use crate::output::{Output, attempts, policy, time};
 use crate::wait::{WaitArgs, until_final};
 
 const EXAMPLES: &str = "\
@@ -25,6 +28,9 @@ Examples:
       --schedule 10s,1m,10m --rate-limit 100/s:200 --header 'x-api-key: s3cret'
   harborctl endpoint update ep_… --timeout-ms 5000 --clear rate_limit
   harborctl endpoint update ep_… --breaker-failures 5 --breaker-cooldown 1m
+  harborctl endpoint update ep_… --ordering key --on-dead hold
+  harborctl endpoint lane list ep_…
+  harborctl endpoint resume ep_… --drain-per-second 50
   harborctl endpoint test ep_… --wait 30s
   harborctl endpoint rotate-secret ep_… --overlap 24h";
 
@@ -55,11 +61,20 @@ pub(crate) enum EndpointCommand {
     /// Make deliveries to an endpoint wait
     Pause(Id),
     /// Let what waits for an endpoint go
-    Resume(Id),
+    Resume {
+        #[command(flatten)]
+        id: Id,
+        /// The most deliveries per second of what waited; fresh ones are not held back [default: no limit]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        drain_per_second: Option<u32>,
+    },
     /// Give an endpoint events again
     Enable(Id),
     /// Give an endpoint no more events; its open deliveries die
     Disable(Id),
+    /// Ordered lanes of an endpoint: see who is at their heads, release one that does not move
+    #[command(subcommand)]
+    Lane(LaneCommand),
     /// Give an endpoint a new secret; the old one also signs for a while
     RotateSecret {
         #[command(flatten)]
@@ -155,6 +170,8 @@ enum Clearable {
     RateLimit,
     MaxInFlight,
     CircuitBreaker,
+    Ordering,
+    OnDead,
     Signing,
 }
 
@@ -194,9 +211,15 @@ impl EndpointCommand {
             }
             Self::Test { id: Id { id }, wait } => test(output, &client, &id, wait).await,
             Self::Pause(Id { id }) => show(output, &client.pause_endpoint(&id).await?),
-            Self::Resume(Id { id }) => show(output, &client.resume_endpoint(&id).await?),
+            Self::Resume { id: Id { id }, drain_per_second: None } => {
+                show(output, &client.resume_endpoint(&id).await?)
+            }
+            Self::Resume { id: Id { id }, drain_per_second: Some(rate) } => {
+                show(output, &client.resume_endpoint_at(&id, rate).await?)
+            }
             Self::Enable(Id { id }) => show(output, &client.enable_endpoint(&id).await?),
             Self::Disable(Id { id }) => show(output, &client.disable_endpoint(&id).await?),
+            Self::Lane(command) => command.run(output, &client).await,
             Self::RotateSecret { id: Id { id }, overlap, secret } => {
                 let secret = read_secret(secret)?;
                 rotate(output, &client, &id, &RotateSecret { secret, overlap }).await
@@ -262,6 +285,8 @@ impl Create {
             max_in_flight: self.policy.max_in_flight,
             circuit_breaker: self.policy.circuit_breaker(),
             signing: self.policy.signing(),
+            ordering: self.policy.ordering,
+            on_dead: self.policy.on_dead,
             metadata: pair::map(self.metadata),
         })
     }
@@ -284,6 +309,8 @@ impl Update {
             max_in_flight: clear.or_set(Clearable::MaxInFlight, policy.max_in_flight)?,
             circuit_breaker: clear.or_set(Clearable::CircuitBreaker, policy.circuit_breaker())?,
             signing: clear.or_set(Clearable::Signing, policy.signing())?,
+            ordering: clear.or_set(Clearable::Ordering, policy.ordering)?,
+            on_dead: clear.or_set(Clearable::OnDead, policy.on_dead)?,
         };
         if change == UpdateEndpoint::default() {
             return Err(nothing_to_change());
@@ -296,9 +323,20 @@ impl Update {
 fn state(endpoint: &Endpoint) -> Cell {
     match (endpoint.disabled_reason, endpoint.disabled, endpoint.paused) {
         (Some(DisabledReason::Gone), _, _) => Cell::toned("gone", Tone::Bad),
+        (Some(DisabledReason::Failing), _, _) => Cell::toned("failing", Tone::Bad),
         (Some(DisabledReason::Manual), _, _) | (None, true, _) => Cell::toned("disabled", Tone::Bad),
         (None, false, true) => Cell::toned("paused", Tone::Waiting),
+        (None, false, false) if endpoint.draining.is_some() => Cell::toned("draining", Tone::Waiting),
         (None, false, false) => Cell::toned("active", Tone::Good),
+    }
+}
+
+/// Why it gets no events, where it was not somebody's wish.
+fn why_disabled(endpoint: &Endpoint) -> Option<&'static str> {
+    match endpoint.disabled_reason? {
+        DisabledReason::Gone => Some("it answered 410"),
+        DisabledReason::Failing => Some("nothing but failures came from it for days"),
+        DisabledReason::Manual => None,
     }
 }
 
@@ -325,6 +363,11 @@ pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> 
             ("circuit", circuit(&endpoint.circuit)),
         ];
         let exact = |time: &String| Cell::exact_time(time, view);
+        rows.extend(why_disabled(endpoint).map(|why| ("disabled because", Cell::new(why))));
+        rows.extend(endpoint.draining.as_ref().map(|draining| {
+            let since = time::exact(&draining.since, view.now);
+            ("draining", Cell::new(format_args!("at {}/s what waited since {since}", draining.per_second)))
+        }));
         rows.extend(endpoint.circuit.opened_at.as_ref().map(|time| ("left alone since", exact(time))));
         rows.extend(endpoint.circuit.next_probe_at.as_ref().map(|time| ("next probe", exact(time))));
         rows.extend(endpoint.secret.as_ref().map(|secret| ("secret", Cell::new(secret))));
@@ -338,6 +381,8 @@ pub(super) fn show(output: &Output, endpoint: &Endpoint) -> Result<(), Failure> 
             ("rate limit", policy::rate_limit(endpoint.rate_limit, origins)),
             ("in flight", policy::max_in_flight(endpoint.max_in_flight, origins)),
             ("circuit breaker", policy::circuit_breaker(&endpoint.circuit_breaker, origins)),
+            ("ordering", policy::ordering(endpoint.ordering, origins)),
+            ("dead head", policy::on_dead(endpoint.on_dead, origins)),
             ("signing", policy::signing(&endpoint.signing, origins)),
             ("created", exact(&endpoint.created_at)),
             ("updated", exact(&endpoint.updated_at)),

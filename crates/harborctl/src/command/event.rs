@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use harbor_wire::event::{Event, EventSummary, ListEvents, PublishEvent};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::args::filter::TimeRange;
@@ -24,7 +25,8 @@ Examples:
   jq '.invoice' order.json | harborctl event publish invoice.paid --data -
   harborctl event publish reminder.due --data '{}' --deliver-at 2h
   harborctl event list --event-type invoice.paid --since 1h
-  harborctl event get evt_… --payload > payload.json";
+  harborctl event get evt_… --payload > payload.json
+  harborctl event expunge evt_…";
 
 /// Commands on events.
 #[derive(Subcommand)]
@@ -52,6 +54,11 @@ pub(crate) enum EventCommand {
         /// Only the payload, exactly as it was published
         #[arg(long)]
         payload: bool,
+    },
+    /// Remove the payload of an event for good; its open deliveries die
+    Expunge {
+        /// Event whose payload to remove
+        id: String,
     },
 }
 
@@ -101,6 +108,13 @@ const COLUMNS: &[Column<EventSummary>] = &[
     Column::roomy("IDEMPOTENCY KEY", |event, _| Cell::maybe(event.idempotency_key.as_ref())),
 ];
 
+/// What is left to say of an event whose payload was removed.
+#[derive(Serialize)]
+struct Expunged<'a> {
+    id: &'a str,
+    expunged: bool,
+}
+
 impl EventCommand {
     /// Does what was asked.
     pub(crate) async fn run(self, cx: &Context) -> Result<(), Failure> {
@@ -121,7 +135,16 @@ impl EventCommand {
             }
             Self::Get { id, payload } => {
                 let event = cx.tenant()?.event(&id).await?;
-                if payload { cx.output.write(event.payload.get()) } else { show(&cx.output, &event) }
+                match (payload, event.expunged) {
+                    (false, _) => show(&cx.output, &event),
+                    (true, false) => cx.output.write(event.payload.get()),
+                    (true, true) => Err(Failure::Unfulfilled(format!("the payload of {id} was removed"))),
+                }
+            }
+            Self::Expunge { id } => {
+                cx.tenant()?.expunge_event(&id).await?;
+                cx.output
+                    .show(&Expunged { id: &id, expunged: true }, |_| format!("removed the payload of {id}"))
             }
         }
     }
@@ -196,6 +219,10 @@ fn show(output: &Output, event: &Event) -> Result<(), Failure> {
         let entries = Some(entries.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty());
         rows.extend(entries.map(|entries| ("metadata", Cell::new(entries))));
         rows.push(("trace", Cell::new(&event.trace_id)));
+        if event.expunged {
+            rows.push(("payload", Cell::toned("removed for good", Tone::Bad)));
+            return view.details(rows);
+        }
         format!("{}\n\n{}", view.details(rows), plain(event.payload.get()))
     })
 }

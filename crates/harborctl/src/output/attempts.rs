@@ -14,16 +14,21 @@ const COLUMNS: &[Column<Attempt>] = &[
         attempt.number.map_or_else(|| Cell::new("late"), |number| Cell::new(format_args!("#{number}")))
     }),
     Column::new("STARTED", |attempt, view| Cell::time(&attempt.started_at, view)),
-    Column::new("ANSWER", |attempt, _| match (attempt.http_status, attempt.error_class) {
-        (Some(status), None) => Cell::toned(status, Tone::Good),
-        (Some(status), Some(_)) => Cell::toned(status, Tone::Bad),
-        (None, Some(class)) => Cell::toned(word::print(&class), Tone::Bad),
-        (None, None) => Cell::new("-"),
-    }),
+    Column::new("ANSWER", |attempt, _| answer(attempt)),
     Column::new("TOOK", |attempt, _| Cell::new(format_args!("{} ms", attempt.latency_ms))),
     Column::flexible("ERROR", |attempt, _| Cell::maybe(attempt.error.as_ref())),
     Column::roomy("ADDRESS", |attempt, _| Cell::maybe(attempt.remote_address.as_ref())),
 ];
+
+/// What the endpoint answered, or why it did not.
+pub(crate) fn answer(attempt: &Attempt) -> Cell {
+    match (attempt.http_status, attempt.error_class) {
+        (Some(status), None) => Cell::toned(status, Tone::Good),
+        (Some(status), Some(_)) => Cell::toned(status, Tone::Bad),
+        (None, Some(class)) => Cell::toned(word::print(&class), Tone::Bad),
+        (None, None) => Cell::new("-"),
+    }
+}
 
 /// Where a delivery stands.
 pub(crate) fn status(status: DeliveryStatus) -> Cell {

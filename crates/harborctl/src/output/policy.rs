@@ -1,8 +1,8 @@
 //! Policies for people: the value in force, and where it came from unless it is built in.
 
 use harbor_wire::policy::{
-    CircuitBreaker, ClientErrors, PolicyOrigin, PolicyOrigins, RateLimit, RetrySettings, RetryStrategy,
-    Signing,
+    CircuitBreaker, ClientErrors, OnDead, Ordering, PolicyOrigin, PolicyOrigins, Quota, RateLimit, Retention,
+    RetrySettings, RetryStrategy, Signing,
 };
 
 use crate::args::word;
@@ -68,6 +68,43 @@ pub(crate) fn circuit_breaker(breaker: &CircuitBreaker, origins: &PolicyOrigins)
     with_origin(text, "circuit_breaker.", origins)
 }
 
+/// What deliveries are ordered by.
+pub(crate) fn ordering(ordering: Ordering, origins: &PolicyOrigins) -> Cell {
+    let text = match ordering {
+        Ordering::None => "none",
+        Ordering::Key => "by ordering key",
+        Ordering::Endpoint => "all in one lane",
+    };
+    with_origin(text.to_owned(), "ordering", origins)
+}
+
+/// What becomes of an ordered lane whose head is dead.
+pub(crate) fn on_dead(on_dead: OnDead, origins: &PolicyOrigins) -> Cell {
+    let text = match on_dead {
+        OnDead::Skip => "is passed over",
+        OnDead::Hold => "holds its lane",
+    };
+    with_origin(text.to_owned(), "on_dead", origins)
+}
+
+/// How much a tenant may publish.
+pub(crate) fn quota(quota: Quota, origins: &PolicyOrigins) -> Cell {
+    let burst = quota.burst.filter(|burst| quota.per_second != Some(*burst));
+    let parts = [
+        quota.per_second.map(|rate| format!("{rate}/s")),
+        burst.map(|burst| format!("bursts of {burst}")),
+        quota.per_day.map(|events| format!("{events} a day")),
+    ];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    with_origin(if text.is_empty() { "none".to_owned() } else { text }, "quota.", origins)
+}
+
+/// How long what happened is kept.
+pub(crate) fn retention(retention: &Retention, origins: &PolicyOrigins) -> Cell {
+    let Retention { history, dead_letters } = retention;
+    with_origin(format!("{history}, dead letters {dead_letters}"), "retention.", origins)
+}
+
 /// Which signatures requests carry.
 pub(crate) fn signing(signing: &Signing, origins: &PolicyOrigins) -> Cell {
     let schemes: Vec<String> = signing.schemes.iter().map(word::print).collect();
@@ -106,6 +143,20 @@ mod tests {
         let expected = "3 attempts; 1s, 5s; ±10 % (set by endpoint, tenant)";
         assert_eq!(retry(&settings, &origins), Cell::new(expected));
         assert_eq!(timeout(30_000, &origins), Cell::new("30000 ms"));
+    }
+
+    #[test]
+    fn a_quota_names_its_limits() {
+        let check = |per_second, burst, per_day, expected: &str| {
+            let limits = Quota { per_second, burst, per_day };
+            assert_eq!(quota(limits, &PolicyOrigins::new()), Cell::new(expected));
+        };
+        check(None, None, None, "none");
+        check(Some(100), Some(100), None, "100/s");
+        check(Some(100), Some(500), Some(1_000), "100/s, bursts of 500, 1000 a day");
+        let origins = PolicyOrigins::from([("quota.per_day".to_owned(), PolicyOrigin::Tenant)]);
+        let limits = Quota { per_second: None, burst: None, per_day: Some(7) };
+        assert_eq!(quota(limits, &origins), Cell::new("7 a day (set by tenant)"));
     }
 
     #[test]

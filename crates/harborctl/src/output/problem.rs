@@ -53,6 +53,8 @@ fn hint(problem: &Problem) -> Option<&'static str> {
         "tenant_required" => Some("name one with --tenant ID"),
         "unauthorized" => Some("`harborctl config view` shows which key is used"),
         "tenant_crowded" => Some("nothing was stored; the same command may succeed in a second"),
+        "quota_exceeded" => Some("`harborctl tenant get` shows the quota"),
+        "delivery_behind" => Some("`harborctl endpoint lane list` shows who is at the heads of lanes"),
         "forbidden" | "tenant_mismatch" => Some("`harborctl ping` shows whose key it is"),
         _ => None,
     }

@@ -5,6 +5,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::Output;
+use crate::wait::job::Progress;
+
+/// How much of a known whole is done.
+const BAR: &str = "{bar:32} {pos}/{len} {msg} [{elapsed}]";
 
 /// Shows that something is waited for.
 pub(crate) fn spinner(output: &Output, message: &str) -> ProgressBar {
@@ -21,9 +25,42 @@ pub(crate) fn bar(output: &Output, total: u64) -> ProgressBar {
     if !output.shows_progress() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg} [{elapsed}]")
-        .expect("the template is a constant, a test reads it");
-    ProgressBar::new(total).with_style(style)
+    ProgressBar::new(total).with_style(bar_style())
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template(BAR).expect("the template is a constant, a test reads it")
+}
+
+/// Shows how far work has come, of which it is not known at first how much there is.
+pub(crate) struct Gauge {
+    bar: ProgressBar,
+    knows_total: bool,
+}
+
+impl Gauge {
+    /// Shows that something is waited for.
+    pub(crate) fn new(output: &Output) -> Self {
+        Self { bar: spinner(output, "waiting"), knows_total: false }
+    }
+
+    /// Shows how far it has come.
+    pub(crate) fn show(&mut self, progress: &Progress) {
+        if let Some(total) = progress.total {
+            if !self.knows_total {
+                self.bar.set_style(bar_style());
+                self.knows_total = true;
+            }
+            self.bar.set_length(total);
+            self.bar.set_position(progress.done);
+        }
+        self.bar.set_message(progress.text.clone());
+    }
+
+    /// Leaves nothing of it on the terminal.
+    pub(crate) fn clear(self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +69,6 @@ mod tests {
 
     #[test]
     fn the_template_is_one() {
-        ProgressStyle::with_template("{bar:32} {pos}/{len} {msg} [{elapsed}]").unwrap();
+        ProgressStyle::with_template(BAR).unwrap();
     }
 }

@@ -53,9 +53,30 @@ impl Cell {
         Self::new(time::relative(time, view.now))
     }
 
+    /// The same text with another meaning.
+    pub(crate) fn with_tone(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+
     /// A time of the API, also as a date.
     pub(crate) fn exact_time(time: &str, view: &View) -> Self {
         Self::new(time::exact(time, view.now))
+    }
+
+    /// The text in its colour, with spaces up to a width.
+    pub(crate) fn painted(&self, width: usize, view: &View) -> String {
+        let text = self.text.replace('\n', " ");
+        let spaces = " ".repeat(width.saturating_sub(text.chars().count()));
+        let code = match self.tone {
+            Tone::Plain => None,
+            Tone::Good => Some(32),
+            Tone::Waiting => Some(33),
+            Tone::Bad => Some(31),
+        };
+        match code.filter(|_| view.color) {
+            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m{spaces}"),
+            None => format!("{text}{spaces}"),
+        }
     }
 
     fn draw(self) -> DrawnCell {

@@ -108,6 +108,11 @@ fn filters_become_queries() {
     check(&["--tenant", "acme", "key", "list"], "GET /v1/tenants/acme/api-keys");
     check(&["--tenant", "acme", "key", "list", "--instance"], "GET /v1/api-keys");
     check(&["tenant", "list", "--limit", "3"], "GET /v1/tenants?limit=3");
+    check(&["endpoint", "lane", "list", "ep_1", "--limit", "3"], "GET /v1/endpoints/ep_1/lanes?limit=3");
+    check(&["replay", "list"], "GET /v1/replays");
+    check(&["job", "list", "--all"], "GET /v1/jobs?limit=500");
+    check(&["--tenant", "acme", "job", "list"], "GET /v1/tenants/acme/jobs");
+    check(&["--tenant", "acme", "job", "list", "--instance"], "GET /v1/jobs");
 }
 
 #[test]
@@ -212,6 +217,97 @@ fn changes_are_merge_patches() {
         r#"{"reason":"down","new_webhook_id":true}"#,
     );
     check(&["endpoint", "pause", "ep_1"], "POST /v1/endpoints/ep_1:pause", "");
+    check(&["endpoint", "resume", "ep_1"], "POST /v1/endpoints/ep_1:resume", "");
+    check(
+        &["endpoint", "resume", "ep_1", "--drain-per-second", "50"],
+        "POST /v1/endpoints/ep_1:resume",
+        r#"{"drain_per_second":50}"#,
+    );
+    check(&["endpoint", "lane", "skip", "ep_1", "a/b:c"], "POST /v1/endpoints/ep_1/lanes/a%2Fb:c:skip", "");
+    check(&["endpoint", "lane", "retry", "ep_1"], "POST /v1/endpoints/ep_1/lanes/:retry", "");
+    check(
+        &["endpoint", "create", "--url", "https://x", "--ordering", "key", "--on-dead", "hold"],
+        "POST /v1/endpoints",
+        r#"{"url":"https://x","ordering":"key","on_dead":"hold"}"#,
+    );
+    check(
+        &["endpoint", "update", "ep_1", "--ordering", "none", "--clear", "on_dead"],
+        "PATCH /v1/endpoints/ep_1",
+        r#"{"ordering":"none","on_dead":null}"#,
+    );
+    check(
+        &[
+            "tenant",
+            "create",
+            "--name",
+            "Acme",
+            "--ordering",
+            "endpoint",
+            "--quota-per-second",
+            "100",
+            "--quota-burst",
+            "500",
+            "--quota-per-day",
+            "1000000",
+            "--retention-history",
+            "7d",
+            "--retention-dead-letters",
+            "30d",
+        ],
+        "POST /v1/tenants",
+        r#"{"name":"Acme","policy":{"ordering":"endpoint","quota":{"per_second":100,"burst":500,"per_day":1000000},"retention":{"history":"7d","dead_letters":"30d"}}}"#,
+    );
+    check(
+        &["tenant", "update", "acme", "--quota-burst", "9", "--clear", "quota_per_day,retention"],
+        "PATCH /v1/tenants/acme",
+        r#"{"policy":{"quota":{"burst":9,"per_day":null},"retention":null}}"#,
+    );
+    check(&["delivery", "retry", "dlv_1"], "POST /v1/deliveries/dlv_1:retry", "");
+    check(&["delivery", "cancel", "dlv_1"], "POST /v1/deliveries/dlv_1:cancel", "");
+    check(
+        &["delivery", "cancel-all", "--endpoint", "ep_1", "--status", "failed"],
+        "POST /v1/deliveries:cancel",
+        r#"{"filter":{"endpoint_id":"ep_1","status":"failed"}}"#,
+    );
+    check(&["delivery", "cancel-all", "--yes"], "POST /v1/deliveries:cancel", r#"{"filter":{}}"#);
+    check(&["event", "expunge", "evt_1"], "DELETE /v1/events/evt_1/payload", "");
+    check(&["replay", "cancel", "rpl_1"], "POST /v1/replays/rpl_1:cancel", "");
+    check(&["job", "cancel", "job_1"], "POST /v1/jobs/job_1:cancel", "");
+    check(
+        &["replay", "start", "--ids", "dlv_1,dlv_2", "--dry-run", "--reason", "down", "--new-webhook-id"],
+        "POST /v1/replays",
+        r#"{"delivery_ids":["dlv_1","dlv_2"],"dry_run":true,"new_webhook_id":true,"reason":"down"}"#,
+    );
+    let (from, to) = ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z");
+    check(
+        &["replay", "start", "--from", from, "--to", to, "--endpoint", "ep_1", "--rate", "50"],
+        "POST /v1/replays",
+        r#"{"dlq_range":{"from":"2026-01-31T12:00:00.000Z","to":"2026-01-31T13:00:00.000Z","endpoint_id":"ep_1"},"rate_per_second":50}"#,
+    );
+    for words in [["dlq", "replay"], ["delivery", "replay-dlq"]] {
+        check(
+            &[words.as_slice(), &["--from", from, "--to", to]].concat(),
+            "POST /v1/replays",
+            r#"{"dlq_range":{"from":"2026-01-31T12:00:00.000Z","to":"2026-01-31T13:00:00.000Z"}}"#,
+        );
+        check(&[words.as_slice(), &["dlv_1"]].concat(), "POST /v1/deliveries/dlv_1:replay", "{}");
+    }
+    check(
+        &[
+            "replay",
+            "start",
+            "--status",
+            "dead",
+            "--event-type",
+            "a.b",
+            "--endpoint",
+            "ep_1",
+            "--since",
+            from,
+        ],
+        "POST /v1/replays",
+        r#"{"filter":{"endpoint_id":"ep_1","event_type":"a.b","status":"dead","since":"2026-01-31T12:00:00.000Z"}}"#,
+    );
     check(&["dlq", "discard", "dlv_1"], "POST /v1/dlq/dlv_1:discard", "");
     check(
         &["key", "create", "--name", "ops", "--role", "operator", "--instance"],
@@ -235,4 +331,38 @@ fn what_is_deleted_is_named() {
     assert_eq!(user.run(&["endpoint", "delete", "ep_1"]).code(0).stdout, "deleted ep_1\n");
     let ran = user.run(&["key", "delete", "key_1", "--output", "json"]).code(0);
     assert_eq!(ran.json(), serde_json::json!({"id": "key_1", "deleted": true}));
+}
+
+#[test]
+fn lanes_show_their_heads() {
+    let server = Server::always(
+        200,
+        r#"{"data":[
+            {"key":"a","head":{"delivery_id":"dlv_1","status":"dead","attempt_count":5,"next_attempt_at":null},
+             "waiting_count":3,"held_at":"2020-01-31T12:00:00.000Z"},
+            {"key":"","head":{"delivery_id":"dlv_2","status":"failed","attempt_count":1,
+             "next_attempt_at":"2020-01-31T12:00:00.000Z"},"waiting_count":0,"held_at":null}],"next_cursor":null}"#,
+    );
+    let ran = User::of(&server.url).run(&["endpoint", "lane", "list", "ep_1"]).code(0);
+    assert_eq!(
+        ran.stdout,
+        "KEY    HEAD   STATUS  TRIES  WAITING  HELD        NEXT\n\
+         a      dlv_1  dead    5      3        2020-01-31  -\n\
+         (all)  dlv_2  failed  1      0        -           2020-01-31\n"
+    );
+}
+
+#[test]
+fn the_dead_are_counted() {
+    let group = r#"{"endpoint_id":"ep_1","cause":"redirect","count":42,
+        "first_dead_at":"2020-01-31T12:00:00.000Z","last_dead_at":"2020-02-01T12:00:00.000Z"}"#;
+    let server = Server::always(200, &format!(r#"{{"data":[{group}],"complete":false}}"#));
+    let ran = User::of(&server.url).run(&["dlq", "summary"]).code(0);
+    assert_eq!(
+        ran.stdout,
+        "ENDPOINT  CAUSE     COUNT  FIRST DEAD  LAST DEAD\n\
+         ep_1      redirect  42     2020-01-31  2020-02-01\n"
+    );
+    assert_eq!(ran.stderr, "there are more than were counted\n");
+    assert_eq!(server.lines(), ["GET /v1/dlq/summary"]);
 }

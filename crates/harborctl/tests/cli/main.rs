@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod config;
+mod jobs;
 mod lists;
 mod problems;
 mod publish;
 mod quick;
 mod run;
 mod server;
+mod tail;
 mod traffic;

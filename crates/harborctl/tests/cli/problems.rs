@@ -57,6 +57,24 @@ fn wrong_use_exits_with_2() {
     );
     check(&user, &["subscription", "update", "sub_1"], "required");
     check(&user, &["endpoint", "create", "--url", "https://x", "--rate-limit", "9"], "looks like 100/s");
+    check(&user, &["tenant", "delete", "acme"], "needs --yes");
+    check(&user, &["delivery", "cancel-all"], "needs --yes");
+    check(&user, &["delivery", "cancel-all", "--status", "dead"], "possible values: queued");
+    check(&user, &["replay", "start"], "say what to replay");
+    check(&user, &["replay", "start", "--status", "failed"], "possible values: delivered");
+    check(&user, &["replay", "start", "--ids", "dlv_1", "--from", "2h"], "cannot be used with");
+    check(&user, &["replay", "start", "--from", "2h", "--status", "dead"], "cannot be used with");
+    check(&user, &["replay", "start", "--ids", " , "], "names no delivery");
+    check(&user, &["replay", "start", "--to", "2h"], "--from");
+    check(&user, &["dlq", "replay"], "required");
+    check(&user, &["dlq", "replay", "dlv_1", "--from", "2h"], "cannot be used with");
+    check(&user, &["endpoint", "resume", "ep_1", "--drain-per-second", "0"], "0 is not in 1..");
+    check(
+        &user,
+        &["tenant", "update", "acme", "--quota-burst", "9", "--clear", "quota"],
+        "set and cleared at once",
+    );
+    check(&user, &["tail", "--status", "queued"], "possible values: delivered, failed, dead");
     check(&user, &["traffic", "generate", "--rate", "100000", "--duration", "1d"], "the limit is");
     check(&User::new(), &["event", "list"], "no API key");
     check(&User::new(), &["ping", "--base-url", "not a url"], "is not a URL");
@@ -83,7 +101,9 @@ fn completion_works_where_the_configuration_does_not() {
     let user = User::new().file(".config/harborhook/config.toml", "this is not toml");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = user.run(&["completion", shell]).code(0);
-        assert!(ran.stdout.contains("rotate-secret"), "{shell}");
+        for word in ["rotate-secret", "replay-dlq", "cancel-all", "drain-per-second", "tail"] {
+            assert!(ran.stdout.contains(word), "{shell}: {word}");
+        }
     }
     user.run(&["ping"]).code(2);
 }

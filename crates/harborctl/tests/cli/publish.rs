@@ -104,7 +104,7 @@ fn the_answer_is_for_people_or_exactly_one_json_value() {
 fn a_stored_payload_is_shown_exactly() {
     let payload = r#"{"z": 1.10,  "number":12345678901234567890}"#;
     let event = format!(
-        r#"{{"id":"evt_1","event_type":"a.b","payload":{payload},"created_at":"2026-01-31T12:00:00.000Z",
+        r#"{{"id":"evt_1","event_type":"a.b","payload":{payload},"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
         "occurred_at":null,"deliver_at":null,"ordering_key":null,"idempotency_key":null,"metadata":{{}},
         "trace_id":"4bf9","fanout_count":0,
         "fanout":{{"count":0,"skipped_endpoint_ids":[],"reason":"no_subscription"}}}}"#
@@ -119,4 +119,24 @@ fn a_stored_payload_is_shown_exactly() {
     assert!(ran.stdout.contains("payload:\n  z: 1.10\n  number: 12345678901234567890\n"), "{}", ran.stdout);
     let ran = user.run(&["event", "get", "evt_1"]).code(0);
     assert!(ran.stdout.contains("no_subscription") && ran.stdout.contains(payload), "{}", ran.stdout);
+}
+
+#[test]
+fn a_payload_that_was_removed_is_not_shown_as_null() {
+    let event = r#"{"id":"evt_1","event_type":"a.b","payload":null,"expunged":true,
+        "created_at":"2020-01-31T12:00:00.000Z","occurred_at":null,"deliver_at":null,"ordering_key":null,
+        "idempotency_key":null,"metadata":{},"trace_id":"4bf9","fanout_count":1,
+        "fanout":{"count":1,"skipped_endpoint_ids":[],"reason":null}}"#;
+    let server = Server::start(move |asked| match asked.line.as_str() {
+        "DELETE /v1/events/evt_1/payload" => (204, String::new()),
+        _ => (200, event.to_owned()),
+    });
+    let user = User::of(&server.url);
+    assert_eq!(user.run(&["event", "expunge", "evt_1"]).code(0).stdout, "removed the payload of evt_1\n");
+    let ran = user.run(&["event", "expunge", "evt_1", "--output", "json"]).code(0);
+    assert_eq!(ran.json(), serde_json::json!({"id": "evt_1", "expunged": true}));
+    let ran = user.run(&["event", "get", "evt_1"]).code(0);
+    assert!(ran.stdout.ends_with("payload     removed for good\n"), "{}", ran.stdout);
+    let ran = user.run(&["event", "get", "evt_1", "--payload"]).code(1);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", "error: the payload of evt_1 was removed\n"));
 }

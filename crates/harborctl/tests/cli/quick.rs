@@ -89,7 +89,7 @@ fn waiting_ends() {
 #[test]
 fn test_says_why_nobody_got_it() {
     let server = Server::start(|asked| {
-        let event = r#"{"id":"evt_1","event_type":"quick.test","payload":1,"created_at":"2026-01-31T12:00:00.000Z",
+        let event = r#"{"id":"evt_1","event_type":"quick.test","payload":1,"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
             "occurred_at":null,"deliver_at":null,"ordering_key":null,"idempotency_key":null,"metadata":{},
             "trace_id":"4bf9","fanout_count":0,
             "fanout":{"count":0,"skipped_endpoint_ids":[],"reason":"no_subscription"}}"#;
@@ -107,15 +107,22 @@ fn test_says_why_nobody_got_it() {
 const CLOSED: &str = r#"{"state":"closed","opened_at":null,"next_probe_at":null}"#;
 
 fn endpoint(url: &str, circuit: &str) -> String {
+    endpoint_that_stands(
+        url,
+        circuit,
+        r#""paused":false,"draining":null,"disabled":false,"disabled_reason":null"#,
+    )
+}
+
+fn endpoint_that_stands(url: &str, circuit: &str, so: &str) -> String {
     format!(
-        r#"{{"id":"ep_1","url":"{url}","secret":"whsec_c2VjcmV0","name":null,"description":null,"paused":false,
-        "disabled":false,"disabled_reason":null,"circuit":{circuit},"header_names":[],"timeout_ms":30000,
+        r#"{{"id":"ep_1","url":"{url}","secret":"whsec_c2VjcmV0","name":null,"description":null,{so},"circuit":{circuit},"header_names":[],"timeout_ms":30000,
         "retry":{{"max_attempts":5,"strategy":"schedule","schedule":["1s","5s"],"jitter":0.1}},"rate_limit":null,
         "max_in_flight":32,
         "circuit_breaker":{{"enabled":true,"consecutive_failures":10,"p95_ms":800,"cooldown":"30s",
             "cooldown_max":"5m","probes":1}},
-        "signing":{{"schemes":["standard"]}},
-        "policy_origins":{{"timeout_ms":"default","retry.schedule":"tenant",
+        "ordering":"key","on_dead":"skip","signing":{{"schemes":["standard"]}},
+        "policy_origins":{{"timeout_ms":"default","ordering":"endpoint","retry.schedule":"tenant",
             "circuit_breaker.p95_ms":"endpoint"}},"metadata":{{}},
         "created_at":"2020-01-31T12:00:00.000Z","updated_at":"2020-01-31T12:00:00.000Z"}}"#
     )
@@ -168,6 +175,8 @@ fn an_endpoint_shows_its_policy_and_who_set_it() {
          rate limit       none\n\
          in flight        32\n\
          circuit breaker  opens after 10 failures or a p95 over 800 ms; for 30s to 5m; 1 probe (set by endpoint)\n\
+         ordering         by ordering key (set by endpoint)\n\
+         dead head        is passed over\n\
          signing          standard\n\
          created          2020-01-31 12:00:00 UTC\n\
          updated          2020-01-31 12:00:00 UTC\n"
@@ -184,4 +193,28 @@ fn an_endpoint_that_is_left_alone_says_since_when_and_until() {
          left alone since  2020-01-31 12:00:00 UTC\n\
          next probe        2020-01-31 12:00:30 UTC\n";
     assert!(ran.stdout.contains(expected), "{}", ran.stdout);
+}
+
+#[test]
+fn an_endpoint_says_why_it_is_disabled_and_how_it_drains() {
+    let check = |so: &str, expected: &str| {
+        let server = Server::always(200, &endpoint_that_stands("https://example.com/", CLOSED, so));
+        let ran = User::of(&server.url).run(&["endpoint", "get", "ep_1"]).code(0);
+        let lines: Vec<_> =
+            ran.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(lines.join("\n").contains(expected), "{}", ran.stdout);
+    };
+    check(
+        r#""paused":false,"draining":null,"disabled":true,"disabled_reason":"failing""#,
+        "state failing\ncircuit closed\ndisabled because nothing but failures came from it for days",
+    );
+    check(
+        r#""paused":false,"draining":null,"disabled":true,"disabled_reason":"gone""#,
+        "state gone\ncircuit closed\ndisabled because it answered 410",
+    );
+    check(
+        r#""paused":false,"draining":{"per_second":50,"since":"2020-01-31T12:00:00.000Z"},
+            "disabled":false,"disabled_reason":null"#,
+        "state draining\ncircuit closed\ndraining at 50/s what waited since 2020-01-31 12:00:00 UTC",
+    );
 }

@@ -16,6 +16,8 @@ fn read(policy: serde_json::Value) -> Result<PolicyLayer, Vec<String>> {
         rate_limit: endpoint.rate_limit,
         max_in_flight: endpoint.max_in_flight,
         circuit_breaker: endpoint.circuit_breaker,
+        ordering: endpoint.ordering,
+        on_dead: endpoint.on_dead,
         signing: endpoint.signing,
     };
     let layer = read_layer(fields, &mut checks);
@@ -38,6 +40,9 @@ fn every_layer_survives_its_text() {
         json!({"circuit_breaker": {"enabled": false}}),
         json!({"circuit_breaker": {"cooldown": "1s", "cooldown_max": "365d", "probes": 100}}),
         json!({"circuit_breaker": {"consecutive_failures": 10_000, "p95_ms": 300_000}}),
+        json!({"ordering": "key"}),
+        json!({"ordering": "endpoint", "on_dead": "hold"}),
+        json!({"ordering": "none", "on_dead": "skip"}),
         json!({"signing": {"schemes": ["harborhook"]}}),
     ] {
         let layer = read(policy.clone()).unwrap();
@@ -106,11 +111,12 @@ fn what_cannot_be_read_or_breaks_a_rule_is_named_once() {
 fn the_policy_in_force_says_where_it_came_from() {
     let tenant = read(json!({
         "timeout_ms": 5_000, "retry": {"strategy": "fixed", "delay": "5s"},
-        "circuit_breaker": {"p95_ms": 800, "probes": 2},
+        "circuit_breaker": {"p95_ms": 800, "probes": 2}, "ordering": "key", "on_dead": "hold",
     }));
     let tenant = tenant.unwrap();
-    let endpoint =
-        read(json!({"retry": {"max_attempts": 7}, "circuit_breaker": {"enabled": false, "probes": 3}}));
+    let endpoint = read(
+        json!({"retry": {"max_attempts": 7}, "circuit_breaker": {"enabled": false, "probes": 3}, "on_dead": "skip"}),
+    );
     let endpoint = endpoint.unwrap();
     let instance = PolicyLayer::default();
     let policy = Policy::resolve(Layers { instance: &instance, tenant: &tenant, endpoint: &endpoint });
@@ -135,6 +141,7 @@ fn the_policy_in_force_says_where_it_came_from() {
         serde_json::to_value(&shown.origins).unwrap(),
         json!({
             "timeout_ms": "tenant", "rate_limit": "default", "max_in_flight": "default",
+            "ordering": "tenant", "on_dead": "endpoint",
             "signing": "default", "retry.max_attempts": "endpoint", "retry.strategy": "tenant",
             "retry.delay": "tenant", "retry.jitter": "default", "retry.max_delay": "default",
             "retry.client_errors": "default", "circuit_breaker.enabled": "endpoint",

@@ -10,7 +10,10 @@ use harbor_model::delivery::{Delivery, DeliveryWithAttempts};
 use harbor_model::directory::{EndpointView, TenantSnapshot};
 use harbor_model::endpoint::{Endpoint, EndpointUrl};
 use harbor_model::event::{Event, EventBody, EventSummary};
-use harbor_model::id::{ApiKeyId, DeliveryId, EndpointId, EventId, SubscriptionId, TenantId};
+use harbor_model::id::{ApiKeyId, DeliveryId, EndpointId, EventId, JobId, SubscriptionId, TenantId};
+use harbor_model::job::{Job, JobKind};
+use harbor_model::lane::{LaneKey, OrderedLane, Release, Released};
+use harbor_model::policy::quota::{Quota, QuotaLayer};
 use harbor_model::policy::{Layers, Policy, PolicyLayer};
 use harbor_model::port::Fault;
 use harbor_model::port::api_keys::ApiKeys;
@@ -18,8 +21,13 @@ use harbor_model::port::breakers::{BreakerChange, Breakers, OpenBreaker};
 use harbor_model::port::deliveries::{EndpointKey, Lease};
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::{Handoff, LaneWanted, Reservation};
-use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter, History};
+use harbor_model::port::history::{
+    DeadLetterFilter, DeadLetterSummary, DeliveryFilter, EventFilter, History,
+};
 use harbor_model::port::intake::{Intake, NewEvent, Published};
+use harbor_model::port::interventions::{Intervened, Interventions};
+use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Endpoints, SubscriptionFilter, Subscriptions, Tenants};
 use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed, Replays};
@@ -63,7 +71,8 @@ pub(super) fn tenant_id() -> TenantId {
     "acme".parse().unwrap()
 }
 
-fn endpoint() -> Endpoint {
+/// That endpoint.
+pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         id: endpoint_id(),
         tenant_id: tenant_id(),
@@ -75,7 +84,9 @@ fn endpoint() -> Endpoint {
         policy: PolicyLayer::default(),
         metadata: Default::default(),
         paused: false,
+        drain: None,
         disabled: None,
+        enabled_at: None,
         version: 1,
         url_version: 1,
         created_at: Timestamp::from_unix_ms(0),
@@ -83,7 +94,8 @@ fn endpoint() -> Endpoint {
     }
 }
 
-fn snapshot() -> TenantSnapshot {
+/// What is known of the tenant.
+pub(super) fn snapshot() -> TenantSnapshot {
     let layer = PolicyLayer::default();
     let policy = Policy::resolve(Layers { instance: &layer, tenant: &layer, endpoint: &layer });
     TenantSnapshot {
@@ -97,6 +109,7 @@ fn snapshot() -> TenantSnapshot {
         },
         version: 1,
         addresses: AddressPolicy::default(),
+        quota: Quota::resolve(&QuotaLayer::default(), &QuotaLayer::default()),
         endpoints: [(endpoint_id(), Arc::new(EndpointView { endpoint: endpoint(), policy }))].into(),
         routes: Routes::new([("*".parse().unwrap(), endpoint_id())]),
     }
@@ -212,6 +225,10 @@ impl Tenants for TroubledStore {
     async fn update_tenant(&self, _: Tenant) -> Result<Change<Tenant>, Fault> {
         away()
     }
+
+    async fn delete_tenant(&self, _: &TenantId, _: Job) -> Result<Change<Job>, Fault> {
+        away()
+    }
 }
 
 #[async_trait]
@@ -312,6 +329,94 @@ impl History for TroubledStore {
         _: DeadLetterFilter,
         _: PageAsk,
     ) -> Result<Page<Delivery>, Fault> {
+        away()
+    }
+
+    async fn dead_letter_summary(&self, _: &TenantId) -> Result<DeadLetterSummary, Fault> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Interventions for TroubledStore {
+    async fn retry_now(&self, _: &TenantId, _: DeliveryId, _: Timestamp) -> Result<Intervened, Fault> {
+        away()
+    }
+
+    async fn cancel(&self, _: &TenantId, _: DeliveryId, _: Timestamp) -> Result<Intervened, Fault> {
+        away()
+    }
+
+    async fn expunge(&self, _: &TenantId, _: EventId, _: Timestamp) -> Result<bool, Fault> {
+        away()
+    }
+}
+
+#[async_trait]
+impl OrderedLanes for TroubledStore {
+    async fn lanes(&self, _: &TenantId, _: EndpointId, _: PageAsk) -> Result<Page<OrderedLane>, Fault> {
+        away()
+    }
+
+    async fn release_lane(
+        &self,
+        _: &TenantId,
+        _: EndpointId,
+        _: &LaneKey,
+        _: Release,
+        _: Timestamp,
+    ) -> Result<Released, Fault> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Jobs for TroubledStore {
+    async fn create_job(&self, _: NewJob, _: usize) -> Result<JobCreated, Fault> {
+        away()
+    }
+
+    async fn find_job(&self, _: Option<&TenantId>, _: JobId) -> Result<Option<Job>, Fault> {
+        away()
+    }
+
+    async fn jobs(&self, _: Option<&TenantId>, _: &[JobKind], _: PageAsk) -> Result<Page<Job>, Fault> {
+        away()
+    }
+
+    async fn cancel_job(&self, _: &TenantId, _: JobId, _: Timestamp) -> Result<JobCancelled, Fault> {
+        away()
+    }
+
+    async fn open_jobs(&self, _: usize) -> Result<Vec<Job>, Fault> {
+        away()
+    }
+
+    async fn count_matches(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
+        away()
+    }
+
+    async fn replay_batch(&self, _: &Job, _: Vec<DeliveryId>, _: Timestamp) -> Result<Stepped, Fault> {
+        away()
+    }
+
+    async fn cancel_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
+        away()
+    }
+
+    async fn purge_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
+        away()
+    }
+
+    async fn outcomes(&self, _: &Job) -> Result<Outcomes, Fault> {
+        away()
+    }
+
+    async fn note_job(&self, _: &Job, _: JobNote, _: Timestamp) -> Result<Option<Job>, Fault> {
+        away()
+    }
+
+    async fn forget_jobs(&self, _: Timestamp, _: usize) -> Result<usize, Fault> {
         away()
     }
 }

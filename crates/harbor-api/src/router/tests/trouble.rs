@@ -1,18 +1,19 @@
 use harbor_auth::authenticator::Authenticator;
 use harbor_ingest::publish::{self as ingest, Publisher};
-use harbor_model::policy::PolicyLayer;
+use harbor_model::policy::InstancePolicy;
 use harbor_model::port::breakers::{BreakerChange, OpenBreaker};
 use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::port::observer::NoObserver;
 use harbor_model::secret::Secret;
 use harbor_recover::dead_letters::{self, DeadLetters};
+use harbor_recover::interventions::{self, Interventions};
+use harbor_recover::jobs::{self, Jobs};
+use harbor_recover::tenants::TenantRemoval;
 use serde_json::{Value, json};
 
 use super::store::{Trouble, TroubledStore, endpoint_id, tells_too_much, tenant_id};
 use super::*;
 use crate::openapi;
-
-const OPERATOR_KEY: &str = "hhk_the_operators_key_of_this_test";
 
 fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
     let store = Arc::new(TroubledStore { trouble, open });
@@ -31,11 +32,22 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
         clock: clock.clone(),
         rng: rng.clone(),
     };
+    let interventions = interventions::Deps {
+        interventions: store.clone(),
+        lanes: store.clone(),
+        handoff: store.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+    };
+    let jobs = jobs::Deps { jobs: store.clone(), clock: clock.clone(), rng: rng.clone() };
     let operator_key = Secret::new(OPERATOR_KEY.to_owned());
     let authenticator = Authenticator::new(store.clone(), &[1; 32], clock.clone(), Some(&operator_key));
     router(Deps {
         publisher: Publisher::new(publisher, Default::default()),
         dead_letters: DeadLetters::new(dead_letters, Default::default()),
+        interventions: Interventions::new(interventions),
+        jobs: Jobs::new(jobs, Default::default()),
+        tenant_removal: TenantRemoval { tenants: store.clone(), clock: clock.clone(), rng: rng.clone() },
         authenticator: Arc::new(authenticator),
         directory: store.clone(),
         tenants: store.clone(),
@@ -44,33 +56,15 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
         subscriptions: store.clone(),
         api_keys: store.clone(),
         history: store.clone(),
+        lanes: store.clone(),
         handoff: store.clone(),
         readiness: store,
         clock,
         rng,
-        instance_policy: PolicyLayer::default(),
+        instance_policy: InstancePolicy::default(),
         cursor_key: [1; 32],
         settings: Settings::default(),
     })
-}
-
-async fn call(
-    api: &Router,
-    method: &str,
-    path: &str,
-    key: &str,
-    body: &Value,
-) -> (StatusCode, HeaderMap, Value) {
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", format!("Bearer {key}"))
-        .header("content-type", "application/json");
-    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-    let answer = api.clone().oneshot(request.body(body).unwrap()).await.unwrap();
-    let (head, body) = answer.into_parts();
-    let body = axum::body::to_bytes(body, 1_000_000).await.unwrap();
-    (head.status, head.headers, serde_json::from_slice(&body).unwrap())
 }
 
 /// A body that the operation takes.
@@ -84,6 +78,8 @@ fn body_of(operation: &str) -> Value {
         "update_subscription" => json!({"event_type": "a.b"}),
         "publish_event" => json!({"event_type": "a.b", "payload": 1}),
         "batch_publish_events" => json!({"events": [{"event_type": "a.b", "payload": 1}]}),
+        "cancel_deliveries" => json!({"filter": {"event_type": "a.b"}}),
+        "create_replay" => json!({"filter": {"event_type": "a.b"}}),
         "create_api_key" => json!({"name": "shop", "role": "publisher"}),
         _ => Value::Null,
     }
@@ -99,9 +95,11 @@ fn path_of(path: &str) -> String {
         ("/deliveries/", "dlv_"),
         ("/dlq/", "dlv_"),
         ("/api-keys/", "key_"),
+        ("/replays/", "rpl_"),
+        ("/jobs/", "job_"),
     ];
     let prefix = prefixes.iter().find(|(part, _)| path.contains(part)).map_or("", |(_, prefix)| prefix);
-    path.replace("{tenant_id}", "acme").replace("{id}", &format!("{prefix}{number}"))
+    path.replace("{tenant_id}", "acme").replace("{id}", &format!("{prefix}{number}")).replace("{key}", "a")
 }
 
 /// Method, path and name of every operation that asks the store for something, as an operator calls it.

@@ -268,3 +268,25 @@ fn the_breakers_of_others_that_are_cooling_cost_no_look() {
     let wishes = lanes.take_effects().wishes;
     assert!(matches!(wishes[..], [(_, Wish::Change { version: 1, change: Some(_) })]), "{wishes:?}");
 }
+
+#[test]
+fn a_probe_finds_room_though_much_is_in_flight_from_before() {
+    // The tenant has little room left: as much as a lane may always have.
+    let narrow = Settings { tenant_items_max: 9, items_max: 100, ..settings(10) };
+    let (mut lanes, a) = (lanes(narrow), key("a", 1));
+    let wide = view(opens_after(1));
+    put(&mut lanes, &a, &wide, 4);
+    put(&mut lanes, &key("a", 2), &wide, 2);
+    assert_eq!(start_all(&mut lanes), counts([("a", 6)]));
+    saw(&mut lanes, &a, FAILED, T0);
+    let change_made = opening(&lanes.take_effects());
+    lanes.granted(&a, Some(in_force(&a, 1, change_made)), T0);
+    let now = T0 + COOLDOWN;
+    assert!(lanes.note_due(&a, None, now));
+    let (_, probe) = change(&lanes.take_effects());
+    lanes.granted(&a, Some(in_force(&a, 2, probe.unwrap())), now);
+
+    assert_eq!(lanes.take_hungry(), std::slice::from_ref(&a));
+    assert_eq!(lanes.reserve_up_to(&a, &wide, 10, now), 1);
+    assert!(!lanes.has_hungry(), "it is not asked for again and again");
+}

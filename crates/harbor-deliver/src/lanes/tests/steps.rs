@@ -103,7 +103,7 @@ impl World {
             _ => {
                 self.now = self.now + Duration::from_millis(self.draw(40));
                 if self.draw(10) == 0 {
-                    for (key, bytes) in self.lanes.drain(&target, self.now) {
+                    for (key, bytes) in self.lanes.clear(&target, self.now) {
                         self.waiting -= 1;
                         self.lanes.release(&key, bytes);
                     }

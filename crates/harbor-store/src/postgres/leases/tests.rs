@@ -4,6 +4,7 @@ use harbor_model::time::Timestamp;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
+use crate::conformance::world::SetClock;
 
 const WORKER: fn() -> WorkerId = || WorkerId::from_number(1);
 
@@ -18,13 +19,14 @@ fn delivery(number: u128) -> LeasedDelivery {
         created_at: Timestamp::from_unix_ms(0),
         replay_of: None,
         new_webhook_id: false,
+        is_ordered: false,
         directory_version: 1,
     }
 }
 
 fn book() -> (Arc<LeaseBook>, UnboundedReceiver<Freed>) {
     let (given_back, to_free) = unbounded_channel();
-    (Arc::new(LeaseBook::new(given_back)), to_free)
+    (Arc::new(LeaseBook::new(given_back, Arc::new(SetClock::default()))), to_free)
 }
 
 #[test]

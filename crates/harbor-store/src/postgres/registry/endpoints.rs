@@ -1,8 +1,9 @@
 //! Endpoints.
 
 use async_trait::async_trait;
-use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointUrl};
+use harbor_model::endpoint::{DisabledReason, Drain, Endpoint, EndpointUrl};
 use harbor_model::id::{EndpointId, TenantId};
+use harbor_model::notice::Subject;
 use harbor_model::port::Fault;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Endpoints};
@@ -15,14 +16,16 @@ use crate::keyring::{
 };
 use crate::layers::{layer_from_json, layer_to_json};
 use crate::pages::{IdRange, Seen};
-use crate::postgres::PostgresStore;
 use crate::postgres::database::{Link, Tx, retried};
 use crate::postgres::keyring::data_key;
 use crate::postgres::pages::List;
-use crate::postgres::registry::{find_tenant_number, lock_tenant, raise_directory_version, subscriptions};
-use crate::postgres::rows::{bigint, json_if_any, named_if_any, number, time, value, whole};
+use crate::postgres::registry::{
+    done, find_tenant_number, is_of_watcher, lock_tenant, note_watchers, subscriptions,
+};
+use crate::postgres::rows::{bigint, json_if_any, named_if_any, number, time, time_if_any, value, whole};
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
+use crate::postgres::{PostgresStore, health, notices};
 use crate::registry::{Changed, Guard};
 use crate::seal::DataKey;
 
@@ -34,15 +37,10 @@ impl Endpoints for PostgresStore {
         subscriptions: Vec<Subscription>,
         endpoints_max: usize,
     ) -> Result<Change<Endpoint>, Fault> {
-        let changed = retried("create endpoint", async || {
-            let tx = self.database.begin().await?;
-            let changed = self.create(&tx, &endpoint, &subscriptions, endpoints_max).await?;
-            tx.commit().await?;
-            Ok(changed)
+        self.change("create endpoint", &endpoint.tenant_id, async |tx| {
+            self.create(tx, &endpoint, &subscriptions, endpoints_max).await
         })
-        .await?;
-        changed.tell(&self.directory, &endpoint.tenant_id);
-        Ok(changed.change)
+        .await
     }
 
     async fn find_endpoint(&self, tenant: &TenantId, id: EndpointId) -> Result<Option<Endpoint>, Fault> {
@@ -79,7 +77,7 @@ impl Endpoints for PostgresStore {
                 limit: ask.limit,
             };
             list.page(&link, |row| {
-                let is_deleted: bool = value(row, 14)?;
+                let is_deleted: bool = value(row, 17)?;
                 let item = if is_deleted { None } else { Some(endpoint(row, &key, tenant_number, tenant)?) };
                 Ok(Seen { position: number(row, 0)?, item })
             })
@@ -89,15 +87,7 @@ impl Endpoints for PostgresStore {
     }
 
     async fn update_endpoint(&self, endpoint: Endpoint) -> Result<Change<Endpoint>, Fault> {
-        let changed = retried("update endpoint", async || {
-            let tx = self.database.begin().await?;
-            let changed = self.update(&tx, &endpoint).await?;
-            tx.commit().await?;
-            Ok(changed)
-        })
-        .await?;
-        changed.tell(&self.directory, &endpoint.tenant_id);
-        Ok(changed.change)
+        self.change("update endpoint", &endpoint.tenant_id, async |tx| self.update(tx, &endpoint).await).await
     }
 
     async fn delete_endpoint(
@@ -107,22 +97,14 @@ impl Endpoints for PostgresStore {
         version: Option<u64>,
         now: Timestamp,
     ) -> Result<Change<()>, Fault> {
-        let changed = retried("delete endpoint", async || {
-            let tx = self.database.begin().await?;
-            let changed = delete(&tx, tenant, id, version, now).await?;
-            tx.commit().await?;
-            Ok(changed)
-        })
-        .await?;
-        changed.tell(&self.directory, tenant);
-        Ok(changed.change)
+        self.change("delete endpoint", tenant, async |tx| delete(tx, tenant, id, version, now).await).await
     }
 }
 
 impl PostgresStore {
     async fn create(
         &self,
-        tx: &Tx,
+        tx: Tx,
         endpoint: &Endpoint,
         wanted: &[Subscription],
         endpoints_max: usize,
@@ -139,25 +121,28 @@ impl PostgresStore {
         let has_twin = |(position, one): (usize, &Subscription)| {
             wanted[..position].iter().any(|other| other.pattern == one.pattern)
         };
-        if lock_version(tx, tenant, endpoint.id).await?.is_some() || wanted.iter().enumerate().any(has_twin) {
+        if lock_version(&tx, tenant, endpoint.id).await?.is_some() || wanted.iter().enumerate().any(has_twin)
+        {
             return Ok(Changed::not(Change::Exists));
         }
 
-        self.write(tx, INSERT, tenant, endpoint).await?;
+        self.write(&tx, INSERT, tenant, endpoint).await?;
         for subscription in wanted {
             assert_eq!(subscription.endpoint_id, endpoint.id, "first subscriptions are the endpoint's own");
-            subscriptions::insert(tx, tenant, subscription).await?;
+            subscriptions::insert(&tx, tenant, subscription).await?;
         }
-        change_count(tx, tenant, 1).await?;
-        let directory_version = raise_directory_version(tx, tenant).await?;
-        Ok(Changed::done(endpoint.clone(), directory_version))
+        if wanted.iter().any(|subscription| is_of_watcher(&subscription.pattern)) {
+            note_watchers(&tx, tenant).await?;
+        }
+        change_count(&tx, tenant, 1).await?;
+        done(tx, tenant, endpoint.clone()).await
     }
 
-    async fn update(&self, tx: &Tx, endpoint: &Endpoint) -> Result<Changed<Endpoint>, Trouble> {
-        let Some(tenant) = lock_tenant(tx, &endpoint.tenant_id).await? else {
+    async fn update(&self, tx: Tx, endpoint: &Endpoint) -> Result<Changed<Endpoint>, Trouble> {
+        let Some(tenant) = lock_tenant(&tx, &endpoint.tenant_id).await? else {
             return Ok(Changed::not(Change::Missing));
         };
-        let stored = "SELECT version, url, url_version FROM endpoints
+        let stored = "SELECT version, url, url_version, disabled IS NOT NULL FROM endpoints
                       WHERE tenant = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE";
         let Some(row) = tx.query_opt(stored, &[&tenant, &Uuid(endpoint.id.number())]).await? else {
             return Ok(Changed::not(Change::Missing));
@@ -169,14 +154,28 @@ impl PostgresStore {
         let next_version = version + 1;
         let is_same_url = value::<&str>(&row, 1)? == endpoint.url.as_str();
         let url_version = if is_same_url { whole(&row, 2, "version")? } else { next_version };
-        let next = Endpoint { version: next_version, url_version, ..endpoint.clone() };
+        let was_disabled: bool = value(&row, 3)?;
+        let is_enabled = was_disabled && endpoint.disabled.is_none();
+        let enabled_at = if is_enabled { Some(endpoint.updated_at) } else { endpoint.enabled_at };
+        let next = Endpoint { version: next_version, url_version, enabled_at, ..endpoint.clone() };
 
-        self.write(tx, UPDATE, tenant, &next).await?;
+        self.write(&tx, UPDATE, tenant, &next).await?;
         if !is_same_url {
-            forget_breaker(tx, tenant, next.id).await?;
+            forget_breaker(&tx, tenant, next.id).await?;
         }
-        let directory_version = raise_directory_version(tx, tenant).await?;
-        Ok(Changed::done(next, directory_version))
+        if !is_same_url || is_enabled {
+            health::forget(&tx, tenant, next.id).await?;
+        }
+        if is_enabled {
+            note_enabled(&tx, tenant, &next).await?;
+        }
+        if let Some(reason) = next.disabled
+            && !was_disabled
+        {
+            let subject = Subject::EndpointDisabled { endpoint_id: next.id, reason };
+            notices::tell(&tx, &*self.rng, tenant, &subject, next.updated_at).await?;
+        }
+        done(tx, tenant, next).await
     }
 
     async fn write(&self, tx: &Tx, sql: &str, tenant: i64, endpoint: &Endpoint) -> Result<(), Trouble> {
@@ -203,6 +202,8 @@ impl PostgresStore {
                 &bigint(endpoint.url_version),
                 &endpoint.created_at.unix_ms(),
                 &endpoint.updated_at.unix_ms(),
+                &endpoint.drain.map(|drain| i32::try_from(drain.per_second).unwrap_or(i32::MAX)),
+                &endpoint.drain.map(|drain| drain.since.unix_ms()),
             ],
         )
         .await?;
@@ -212,14 +213,14 @@ impl PostgresStore {
 
 /// Marks it as deleted and wipes its secrets. The row stays for its open deliveries.
 async fn delete(
-    tx: &Tx,
+    tx: Tx,
     tenant_id: &TenantId,
     id: EndpointId,
     version: Option<u64>,
     now: Timestamp,
 ) -> Result<Changed<()>, Trouble> {
-    let Some(tenant) = lock_tenant(tx, tenant_id).await? else { return Ok(Changed::not(Change::Missing)) };
-    match Guard::check(lock_version(tx, tenant, id).await?, version) {
+    let Some(tenant) = lock_tenant(&tx, tenant_id).await? else { return Ok(Changed::not(Change::Missing)) };
+    match Guard::check(lock_version(&tx, tenant, id).await?, version) {
         Guard::Missing => return Ok(Changed::not(Change::Missing)),
         Guard::Conflict => return Ok(Changed::not(Change::Conflict)),
         Guard::Fits => {}
@@ -229,10 +230,14 @@ async fn delete(
     tx.execute(mark, &[&tenant, &Uuid(id.number()), &now.unix_ms()]).await?;
     let unsubscribe = "DELETE FROM subscriptions WHERE tenant = $1 AND endpoint_id = $2";
     tx.execute(unsubscribe, &[&tenant, &Uuid(id.number())]).await?;
-    forget_breaker(tx, tenant, id).await?;
-    change_count(tx, tenant, -1).await?;
-    let directory_version = raise_directory_version(tx, tenant).await?;
-    Ok(Changed::done((), directory_version))
+    note_watchers(&tx, tenant).await?;
+    forget_breaker(&tx, tenant, id).await?;
+    health::forget(&tx, tenant, id).await?;
+    // Those behind dead heads are ended as all that is open there.
+    let release = "DELETE FROM lanes WHERE tenant = $1 AND endpoint_id = $2 AND held_at IS NOT NULL";
+    tx.execute(release, &[&tenant, &Uuid(id.number())]).await?;
+    change_count(&tx, tenant, -1).await?;
+    done(tx, tenant, ()).await
 }
 
 /// The version of an endpoint that was not deleted, which stands until the end of the transaction.
@@ -250,6 +255,13 @@ async fn forget_breaker(tx: &Tx, tenant: i64, id: EndpointId) -> Result<(), Trou
     Ok(())
 }
 
+/// What is open from before dies, since the endpoint was disabled then.
+async fn note_enabled(tx: &Tx, tenant: i64, endpoint: &Endpoint) -> Result<(), Trouble> {
+    let sql = "UPDATE endpoints SET enabled_at = $3 WHERE tenant = $1 AND id = $2";
+    tx.execute(sql, &[&tenant, &Uuid(endpoint.id.number()), &endpoint.updated_at.unix_ms()]).await?;
+    Ok(())
+}
+
 async fn change_count(tx: &Tx, tenant: i64, by: i64) -> Result<(), Trouble> {
     let sql = "UPDATE tenants SET endpoint_count = endpoint_count + $2 WHERE number = $1";
     tx.execute(sql, &[&tenant, &by]).await?;
@@ -258,22 +270,27 @@ async fn change_count(tx: &Tx, tenant: i64, by: i64) -> Result<(), Trouble> {
 
 const INSERT: &str = "INSERT INTO endpoints (
         tenant, id, name, description, url, secrets, headers, policy, metadata, paused, disabled,
-        version, url_version, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+        version, url_version, created_at, updated_at, drain_per_second, drain_since)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 const UPDATE: &str = "UPDATE endpoints SET
         name = $3, description = $4, url = $5, secrets = $6, headers = $7, policy = $8, metadata = $9,
-        paused = $10, disabled = $11, version = $12, url_version = $13, created_at = $14, updated_at = $15
+        paused = $10, disabled = $11, version = $12, url_version = $13, created_at = $14, updated_at = $15,
+        drain_per_second = $16, drain_since = $17
     WHERE tenant = $1 AND id = $2";
 
 /// The columns that [`endpoint`] reads, in its order.
 const COLUMNS: &str = "id, name, description, url, secrets, headers, policy, metadata, paused, disabled, \
-     version, url_version, created_at, updated_at";
+     version, url_version, created_at, updated_at, drain_per_second, drain_since, enabled_at";
 
 fn endpoint(row: &Row, key: &DataKey, tenant: i64, tenant_id: &TenantId) -> Result<Endpoint, Trouble> {
     let id = EndpointId::from_number(number(row, 0)?);
     let secrets = open(key, value(row, 4)?, &Sealed::Secrets.place(tenant, id))?;
     let headers = open(key, value(row, 5)?, &Sealed::Headers.place(tenant, id))?;
+    let drain = match time_if_any(row, 15)? {
+        Some(since) => Some(Drain { per_second: whole(row, 14, "rate of a drain")?, since }),
+        None => None,
+    };
     Ok(Endpoint {
         id,
         tenant_id: tenant_id.clone(),
@@ -285,7 +302,9 @@ fn endpoint(row: &Row, key: &DataKey, tenant: i64, tenant_id: &TenantId) -> Resu
         policy: layer_from_json(value(row, 6)?).map_err(|error| Trouble::damaged("policy", error))?,
         metadata: json_if_any(row, 7, "metadata")?,
         paused: value(row, 8)?,
+        drain,
         disabled: named_if_any(row, 9, "disabled reason", DisabledReason::from_name)?,
+        enabled_at: time_if_any(row, 16)?,
         version: whole(row, 10, "version")?,
         url_version: whole(row, 11, "version")?,
         created_at: time(row, 12)?,

@@ -14,7 +14,9 @@ use crate::pages::{IdRange, Seen};
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Link, Tx, retried};
 use crate::postgres::pages::List;
-use crate::postgres::registry::{endpoints, find_tenant_number, lock_tenant, raise_directory_version};
+use crate::postgres::registry::{
+    done, endpoints, find_tenant_number, is_of_watcher, lock_tenant, note_watchers,
+};
 use crate::postgres::rows::{bigint, number, parsed, time, whole};
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
@@ -27,15 +29,10 @@ impl Subscriptions for PostgresStore {
         subscription: Subscription,
         per_endpoint_max: usize,
     ) -> Result<Change<Subscription>, Fault> {
-        let changed = retried("create subscription", async || {
-            let tx = self.database.begin().await?;
-            let changed = create(&tx, &subscription, per_endpoint_max).await?;
-            tx.commit().await?;
-            Ok(changed)
+        self.change("create subscription", &subscription.tenant_id, async |tx| {
+            create(tx, &subscription, per_endpoint_max).await
         })
-        .await?;
-        changed.tell(&self.directory, &subscription.tenant_id);
-        Ok(changed.change)
+        .await
     }
 
     async fn find_subscription(
@@ -87,15 +84,10 @@ impl Subscriptions for PostgresStore {
     }
 
     async fn update_subscription(&self, subscription: Subscription) -> Result<Change<Subscription>, Fault> {
-        let changed = retried("update subscription", async || {
-            let tx = self.database.begin().await?;
-            let changed = update(&tx, &subscription).await?;
-            tx.commit().await?;
-            Ok(changed)
+        self.change("update subscription", &subscription.tenant_id, async |tx| {
+            update(tx, &subscription).await
         })
-        .await?;
-        changed.tell(&self.directory, &subscription.tenant_id);
-        Ok(changed.change)
+        .await
     }
 
     async fn delete_subscription(
@@ -104,55 +96,49 @@ impl Subscriptions for PostgresStore {
         id: SubscriptionId,
         version: Option<u64>,
     ) -> Result<Change<()>, Fault> {
-        let changed = retried("delete subscription", async || {
-            let tx = self.database.begin().await?;
-            let changed = delete(&tx, tenant, id, version).await?;
-            tx.commit().await?;
-            Ok(changed)
-        })
-        .await?;
-        changed.tell(&self.directory, tenant);
-        Ok(changed.change)
+        self.change("delete subscription", tenant, async |tx| delete(tx, tenant, id, version).await).await
     }
 }
 
 async fn create(
-    tx: &Tx,
+    tx: Tx,
     subscription: &Subscription,
     per_endpoint_max: usize,
 ) -> Result<Changed<Subscription>, Trouble> {
-    let Some(tenant) = lock_tenant(tx, &subscription.tenant_id).await? else {
+    let Some(tenant) = lock_tenant(&tx, &subscription.tenant_id).await? else {
         return Ok(Changed::not(Change::Missing));
     };
     let endpoint_id = subscription.endpoint_id;
-    if endpoints::lock_version(tx, tenant, endpoint_id).await?.is_none() {
+    if endpoints::lock_version(&tx, tenant, endpoint_id).await?.is_none() {
         return Ok(Changed::not(Change::Missing));
     }
-    if find_pair(tx, tenant, subscription).await?.is_some() {
+    if find_pair(&tx, tenant, subscription).await?.is_some() {
         return Ok(Changed::not(Change::Exists));
     }
-    if count_of_endpoint(tx, tenant, endpoint_id).await? >= per_endpoint_max {
+    if count_of_endpoint(&tx, tenant, endpoint_id).await? >= per_endpoint_max {
         return Ok(Changed::not(Change::TooMany));
     }
-    insert(tx, tenant, subscription).await?;
-    let directory_version = raise_directory_version(tx, tenant).await?;
-    Ok(Changed::done(subscription.clone(), directory_version))
+    insert(&tx, tenant, subscription).await?;
+    if is_of_watcher(&subscription.pattern) {
+        note_watchers(&tx, tenant).await?;
+    }
+    done(tx, tenant, subscription.clone()).await
 }
 
-async fn update(tx: &Tx, subscription: &Subscription) -> Result<Changed<Subscription>, Trouble> {
-    let Some(tenant) = lock_tenant(tx, &subscription.tenant_id).await? else {
+async fn update(tx: Tx, subscription: &Subscription) -> Result<Changed<Subscription>, Trouble> {
+    let Some(tenant) = lock_tenant(&tx, &subscription.tenant_id).await? else {
         return Ok(Changed::not(Change::Missing));
     };
-    let stored = find_version(tx, tenant, subscription.id).await?;
+    let stored = find_version(&tx, tenant, subscription.id).await?;
     match Guard::check(stored, Some(subscription.version)) {
         Guard::Missing => return Ok(Changed::not(Change::Missing)),
         Guard::Conflict => return Ok(Changed::not(Change::Conflict)),
         Guard::Fits => {}
     }
-    if endpoints::lock_version(tx, tenant, subscription.endpoint_id).await?.is_none() {
+    if endpoints::lock_version(&tx, tenant, subscription.endpoint_id).await?.is_none() {
         return Ok(Changed::not(Change::Missing));
     }
-    if find_pair(tx, tenant, subscription).await?.is_some_and(|id| id != subscription.id) {
+    if find_pair(&tx, tenant, subscription).await?.is_some_and(|id| id != subscription.id) {
         return Ok(Changed::not(Change::Exists));
     }
     let next = Subscription { version: subscription.version + 1, ..subscription.clone() };
@@ -170,26 +156,26 @@ async fn update(tx: &Tx, subscription: &Subscription) -> Result<Changed<Subscrip
         ],
     )
     .await?;
-    let directory_version = raise_directory_version(tx, tenant).await?;
-    Ok(Changed::done(next, directory_version))
+    note_watchers(&tx, tenant).await?;
+    done(tx, tenant, next).await
 }
 
 async fn delete(
-    tx: &Tx,
+    tx: Tx,
     tenant_id: &TenantId,
     id: SubscriptionId,
     version: Option<u64>,
 ) -> Result<Changed<()>, Trouble> {
-    let Some(tenant) = lock_tenant(tx, tenant_id).await? else { return Ok(Changed::not(Change::Missing)) };
-    match Guard::check(find_version(tx, tenant, id).await?, version) {
+    let Some(tenant) = lock_tenant(&tx, tenant_id).await? else { return Ok(Changed::not(Change::Missing)) };
+    match Guard::check(find_version(&tx, tenant, id).await?, version) {
         Guard::Missing => return Ok(Changed::not(Change::Missing)),
         Guard::Conflict => return Ok(Changed::not(Change::Conflict)),
         Guard::Fits => {}
     }
     let delete = "DELETE FROM subscriptions WHERE tenant = $1 AND id = $2";
     tx.execute(delete, &[&tenant, &Uuid(id.number())]).await?;
-    let directory_version = raise_directory_version(tx, tenant).await?;
-    Ok(Changed::done((), directory_version))
+    note_watchers(&tx, tenant).await?;
+    done(tx, tenant, ()).await
 }
 
 /// The subscription that has the endpoint and pattern of this one.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use harbor_model::id::TenantId;
+use harbor_model::job::{Job, Task};
 use harbor_model::port::Fault;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Tenants};
@@ -10,12 +11,12 @@ use tokio_postgres::Row;
 
 use crate::layers::{tenant_policy_from_json, tenant_policy_to_json};
 use crate::pages::{Filling, Seen};
-use crate::postgres::PostgresStore;
 use crate::postgres::database::{Link, Tx, retried};
 use crate::postgres::keyring::make_data_key;
-use crate::postgres::registry::raise_directory_version;
+use crate::postgres::registry::{done, lock_tenant};
 use crate::postgres::rows::{bigint, parsed, time, value, whole};
 use crate::postgres::trouble::Trouble;
+use crate::postgres::{PostgresStore, jobs};
 use crate::registry::{Changed, Guard};
 
 #[async_trait]
@@ -79,19 +80,16 @@ impl Tenants for PostgresStore {
     }
 
     async fn update_tenant(&self, tenant: Tenant) -> Result<Change<Tenant>, Fault> {
-        let changed = retried("update tenant", async || {
-            let tx = self.database.begin().await?;
-            let changed = update(&tx, &tenant).await?;
-            tx.commit().await?;
-            Ok(changed)
-        })
-        .await?;
-        changed.tell(&self.directory, &tenant.id);
-        Ok(changed.change)
+        self.change("update tenant", &tenant.id, async |tx| update(tx, &tenant).await).await
+    }
+
+    async fn delete_tenant(&self, id: &TenantId, job: Job) -> Result<Change<Job>, Fault> {
+        assert_eq!((&job.tenant_id, &job.task), (id, &Task::Purge), "a tenant is deleted by its purge");
+        self.change("delete tenant", id, async |tx| delete(tx, id, &job).await).await
     }
 }
 
-async fn update(tx: &Tx, tenant: &Tenant) -> Result<Changed<Tenant>, Trouble> {
+async fn update(tx: Tx, tenant: &Tenant) -> Result<Changed<Tenant>, Trouble> {
     let stored = "SELECT number, version FROM tenants
                   WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
     let Some(row) = tx.query_opt(stored, &[&tenant.id.as_str()]).await? else {
@@ -108,8 +106,20 @@ async fn update(tx: &Tx, tenant: &Tenant) -> Result<Changed<Tenant>, Trouble> {
     let policy = tenant_policy_to_json(&next.policy);
     let updated_at = next.updated_at.unix_ms();
     tx.execute(update, &[&number, &next.name, &policy, &bigint(next.version), &updated_at]).await?;
-    let directory_version = raise_directory_version(tx, number).await?;
-    Ok(Changed::done(next, directory_version))
+    done(tx, number, next).await
+}
+
+/// Ends all access of a tenant, and adds the job that removes the rest of it.
+async fn delete(tx: Tx, id: &TenantId, job: &Job) -> Result<Changed<Job>, Trouble> {
+    let Some(number) = lock_tenant(&tx, id).await? else { return Ok(Changed::not(Change::Missing)) };
+    let now = job.created_at.unix_ms();
+    let mark = "UPDATE tenants SET deleted_at = $2, updated_at = $2 WHERE number = $1";
+    tx.execute(mark, &[&number, &now]).await?;
+    let revoke = "UPDATE api_keys SET revoked_at = $2 WHERE tenant = $1 AND revoked_at IS NULL";
+    tx.execute(revoke, &[&number, &now]).await?;
+    jobs::cancel_all(&tx, number, job.created_at).await?;
+    jobs::insert(&tx, number, job).await?;
+    done(tx, number, job.clone()).await
 }
 
 /// The columns that [`tenant`] reads, from the third on.

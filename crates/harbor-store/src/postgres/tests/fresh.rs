@@ -15,7 +15,7 @@ use url::Url;
 use crate::Store;
 use crate::conformance::World;
 use crate::conformance::world::SetClock;
-use crate::postgres::{OpenError, PostgresStore, Settings};
+use crate::postgres::{OpenError, PostgresStore, Settings, migrations};
 use crate::seal::MasterKey;
 
 /// Names the server on which tests make databases, by the URL of one that is there.
@@ -66,7 +66,9 @@ pub(super) async fn connect(url: &Url) -> Client {
 /// change of the migrations makes another one.
 fn template() -> String {
     let mut hasher = DefaultHasher::new();
-    include_str!("../migrations/V1__first.sql").hash(&mut hasher);
+    for migration in migrations::all() {
+        (migration.version(), migration.sql()).hash(&mut hasher);
+    }
     format!("harborhook_test_template_{:016x}", hasher.finish())
 }
 
@@ -166,12 +168,17 @@ pub(super) async fn open(
 pub(super) async fn world_at() -> Option<(World<PostgresStore>, Url)> {
     let database = Database::fresh().await?;
     let url = database.url();
-    let world = World::new(async |clock, rng| {
+    let at = url.clone();
+    let open = async move |clock, rng| {
         let key = MasterKey::from_bytes([7; 32]);
-        let open = PostgresStore::open(settings(&url), key, clock, rng, Arc::new(NoObserver));
-        (open.await.unwrap(), database)
+        PostgresStore::open(settings(&at), key, clock, rng, Arc::new(NoObserver)).await.unwrap()
+    };
+    let world = World::new(async |clock, rng| (open.clone()(clock, rng).await, database)).await;
+    let world = world.reopened_by(move |clock, rng| {
+        let open = open.clone();
+        Box::pin(async move { open(clock, rng).await })
     });
-    Some((world.await, url.clone()))
+    Some((world, url))
 }
 
 /// The same, where nobody asks where the database is.

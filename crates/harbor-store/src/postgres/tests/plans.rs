@@ -7,8 +7,8 @@ use crate::postgres::database::Link;
 use crate::postgres::history::{self, OF_ENDPOINT, OF_EVENT, Place, dead_sql, deliveries_sql};
 use crate::postgres::tests::fresh::{connect, world_at};
 use crate::postgres::{
-    api_keys, breakers, claims, deliveries, finish, keyring, leases, publish, registry, replay, upkeep,
-    workers,
+    api_keys, breakers, claims, deliveries, ending, finish, health, interventions, jobs, keyring, lanes,
+    leases, notices, publish, quotas, registry, replay, sweep, upkeep, workers,
 };
 
 /// Fills the tables: 20 tenants with 5 endpoints each, `$ROWS` open deliveries and as many that are final,
@@ -32,6 +32,15 @@ fn fill(rows: u32) -> String {
              SELECT t, id_at(1800000000000 + n, t), id_at(1800000000000 + n / 2, t),
                  id_at(1799000000000, t * 10 + n % 5 + 1), 'a', 1, 'queued', 0, 0, 1800000000000 + n, 0, false
              FROM generate_series(1, 20) AS t, generate_series(1, {of_each}) AS n;
+         INSERT INTO open_deliveries (
+                 tenant, id, event_id, endpoint_id, event_type, payload_bytes, status, attempt_count,
+                 interrupted_count, due_at, updated_at, new_webhook_id, lane_key, lane_number)
+             SELECT t, id_at(1800000000000 + n, 100 + t), id_at(1800000000000 + n / 2, t),
+                 id_at(1799000000000, t * 10 + n % 5 + 1), 'a', 1, 'queued', 0, 0,
+                 CASE n / 5 % 4 WHEN 0 THEN 1800000000000 + n END, 0, false, (n / 20)::text, n / 5 % 4 + 1
+             FROM generate_series(1, 20) AS t, generate_series(1, {of_each} / 4) AS n;
+         INSERT INTO lanes (tenant, endpoint_id, lane_key, id, last_number, head_id)
+             SELECT tenant, endpoint_id, lane_key, id, 4, id FROM open_deliveries WHERE lane_number = 1;
          INSERT INTO leases (tenant, delivery_id, worker, number, is_started)
              SELECT tenant, id, id_at(1, 1), row_number() OVER (), false FROM open_deliveries
              WHERE id < id_at(1800000000000 + 100, 0);
@@ -51,7 +60,7 @@ fn fill(rows: u32) -> String {
 }
 
 /// Ends all open work. The tables keep their pages, and the server knows that nothing is in them.
-const EMPTY: &str = "DELETE FROM open_deliveries; DELETE FROM leases";
+const EMPTY: &str = "DELETE FROM open_deliveries; DELETE FROM leases; DELETE FROM lanes";
 
 /// The plan of a statement, as every connection of the store has it.
 async fn plan(link: &Link, sql: &str) -> String {
@@ -74,7 +83,7 @@ fn is_walk(step: &str) -> bool {
 }
 
 fn lists() -> Vec<String> {
-    let mut lists = vec![history::LIST_EVENTS.to_owned(), history::inflight_sql()];
+    let mut lists = vec![history::LIST_EVENTS.to_owned(), history::inflight_sql(), lanes::list_sql()];
     for place in [Place::Open, Place::Done, Place::Either] {
         lists.extend(["", OF_EVENT, OF_ENDPOINT].map(|condition| deliveries_sql(place, condition)));
     }
@@ -82,6 +91,10 @@ fn lists() -> Vec<String> {
         lists.extend([false, true].map(|is_of_endpoint| dead_sql(state, is_of_endpoint)));
     }
     lists.push(api_keys::list_api_keys(true));
+    lists.extend(jobs::candidates_sql());
+    lists.extend(jobs::cancel_candidates_sql());
+    lists.push(jobs::list_sql(true));
+    lists.push(jobs::list_sql(false));
     lists
 }
 
@@ -91,7 +104,10 @@ fn looks() -> Vec<String> {
         history::find_delivery_sql(),
         replay::lock_original_sql(),
         api_keys::list_api_keys(false),
+        jobs::cancel_sql(),
+        jobs::open_sql(),
     ];
+    looks.extend(jobs::purge_sql());
     let constant = [
         history::FIND_CLAIMED,
         history::ATTEMPTS_OF_DELIVERIES,
@@ -103,8 +119,52 @@ fn looks() -> Vec<String> {
         replay::DISCARD,
         upkeep::WALK,
         upkeep::ENDPOINT_END,
+        upkeep::FIND_ORPHANS,
         upkeep::LOCK_ORPHANS,
-        upkeep::END_ORPHANS,
+        upkeep::STILL_FREE,
+        upkeep::FORGET_ENABLED,
+        upkeep::DRAINED,
+        upkeep::END_DRAIN,
+        sweep::FIND_DELIVERIES,
+        sweep::REMOVE_ATTEMPTS,
+        sweep::REMOVE_DELIVERIES,
+        sweep::FIND_EVENTS,
+        sweep::LOCK_EVENTS,
+        sweep::REMOVE_EVENTS,
+        history::COUNT_DEAD,
+        history::HAS_MORE_DEAD,
+        jobs::OUTCOMES,
+        jobs::FORGET,
+        jobs::LOCK,
+        jobs::WRITE,
+        jobs::COUNT_REPLAYABLE,
+        jobs::LOCK_ORIGINALS,
+        jobs::LOOK,
+        jobs::INSERT,
+        jobs::MARK_REPLAYED,
+        quotas::HEAR,
+        quotas::ADD,
+        quotas::READ,
+        replay::LOCK_EVENT,
+        ending::TAKE_LEASES,
+        ending::LOCK_OPEN,
+        ending::END,
+        notices::TELL_OF_DEAD,
+        interventions::LOCK_WAITING,
+        interventions::IS_LEASED,
+        interventions::RETRY_NOW,
+        interventions::EXPUNGE,
+        interventions::OPEN_OF_EVENT,
+        lanes::LANES_OF,
+        lanes::LOCK,
+        lanes::FIND_HEAD,
+        lanes::TAKES_EVENTS,
+        lanes::LOCK_DEAD,
+        lanes::WAITING_REPLAY,
+        lanes::MAKE_DUE,
+        lanes::REPLAY_HEAD,
+        lanes::END_HOLD,
+        lanes::SET_HEAD,
         upkeep::FORGET_KEYS,
         api_keys::FIND_API_KEY,
         keyring::FIND_DATA_KEY,
@@ -118,9 +178,18 @@ fn looks() -> Vec<String> {
 fn hot() -> Vec<String> {
     let hot = [
         publish::STORE,
+        publish::STORE_IN_LANES,
         claims::FIND,
         finish::RECORD,
-        finish::DISABLE_GONE,
+        finish::LOCK_LANES,
+        lanes::ADVANCE,
+        lanes::JOIN,
+        health::FAIL,
+        health::WORKS,
+        health::DISABLE,
+        health::FORGET,
+        notices::TELL,
+        leases::HELD,
         deliveries::DUE_ENDPOINTS,
         deliveries::LEASE,
         deliveries::NOTE_START,
@@ -149,7 +218,8 @@ fn hot() -> Vec<String> {
 /// Whether a plan reads an index of one of the large tables from end to end, rather than what it looks for.
 /// The first step of a walk takes one row of it.
 fn reads_a_whole_index(plan: &str) -> bool {
-    let large = ["events", "open_deliveries", "leases", "deliveries_done", "attempts", "idempotency_keys"];
+    let large =
+        ["events", "open_deliveries", "leases", "deliveries_done", "attempts", "idempotency_keys", "lanes"];
     let steps: Vec<&str> = plan.lines().collect();
     let is_of_large = |step: &str| {
         let (_, table) = step.split_once(" on ").unwrap_or_default();
@@ -163,14 +233,18 @@ fn reads_a_whole_index(plan: &str) -> bool {
 }
 
 /// What a plan must hold: by which index, and how far, it looks for what is asked for.
-const SOUGHT: [(&str, &str); 8] = [
+const SOUGHT: [(&str, &str); 12] = [
     (finish::RECORD, "using open_deliveries_pkey on open_deliveries o "),
     (finish::RECORD, "Index Cond: ((worker = $1) AND (number = r_1.number))"),
     (leases::FREE, "Index Cond: ((worker = $1) AND (number = given.number))"),
     (deliveries::LEASE, "using open_deliveries_due on open_deliveries o "),
-    (deliveries::LEASE, "AND (due_at <= $2))"),
+    (deliveries::LEASE, "AND (due_at <= $2) AND (id >= asked.first_id))"),
     (workers::FREE_OF_DEAD, "using open_deliveries_pkey on open_deliveries o "),
-    (upkeep::END_ORPHANS, "using open_deliveries_pkey on open_deliveries o "),
+    (ending::END, "using open_deliveries_pkey on open_deliveries "),
+    (lanes::ADVANCE, "using open_deliveries_in_lane on open_deliveries o_"),
+    (lanes::ADVANCE, "using open_deliveries_pkey on open_deliveries o"),
+    (lanes::LOCK, "using lanes_pkey on lanes l"),
+    (finish::LOCK_LANES, "using lanes_pkey on lanes"),
     (claims::FIND, "((tenant = asked.tenant) AND (scope = $3) AND (key = asked.key))"),
 ];
 

@@ -15,6 +15,7 @@ fn delivery(number: u128) -> LeasedDelivery {
         created_at: Timestamp::from_unix_ms(0),
         replay_of: None,
         new_webhook_id: false,
+        is_ordered: false,
         directory_version: 1,
     }
 }
@@ -141,4 +142,41 @@ fn who_is_not_enlisted_holds_nothing() {
     table.discharge(WORKER(1));
     assert!(!table.is_leased(held.key().delivery_id));
     assert!(table.refill().lend(delivery(1), WORKER(1)).is_none());
+}
+
+#[test]
+fn who_takes_a_delivery_away_keeps_lenders_away_and_its_holder_has_lost_it() {
+    let table = table();
+    let (tenant, id) = ("acme".parse().unwrap(), DeliveryId::from_number(1));
+    let held = table.lend_new(delivery(1), WORKER(1)).unwrap();
+    assert!(table.stands(held.key()));
+
+    let seized = table.take_away(&tenant, id).unwrap();
+    assert!(!table.stands(held.key()));
+    assert!(!table.close_in(held.key()), "it was lost");
+    assert!(!table.is_leased(id));
+    let refill = table.refill();
+    assert!(refill.lend(delivery(1), WORKER(2)).is_none());
+    // What the loser does with its lease touches nobody else's.
+    drop(held);
+    assert!(refill.lend(delivery(1), WORKER(2)).is_none());
+    drop(seized);
+    assert!(refill.lend(delivery(1), WORKER(2)).is_none(), "its end may be committed since its snapshot");
+    drop(refill);
+
+    // What nobody holds is taken as well.
+    let seized = table.take_away(&tenant, id).unwrap();
+    assert!(table.take_away(&tenant, id).is_none(), "somebody ends it already");
+    drop(seized);
+    assert!(table.refill().lend(delivery(1), WORKER(2)).is_some());
+}
+
+#[test]
+fn a_lease_whose_end_is_being_committed_is_not_taken_away() {
+    let table = table();
+    let tenant = "acme".parse().unwrap();
+    let held = table.lend_new(delivery(1), WORKER(1)).unwrap();
+    assert!(table.close_in(held.key()));
+    assert!(table.take_away(&tenant, DeliveryId::from_number(1)).is_none());
+    assert!(table.stands(held.key()));
 }

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use harbor_model::chance::Rng;
-use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointUrl};
+use harbor_model::endpoint::{DisabledReason, Drain, Endpoint, EndpointUrl};
 use harbor_model::id::{EndpointId, TenantId};
+use harbor_model::notice::Subject;
 use harbor_model::port::Fault;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Endpoints};
@@ -20,10 +21,13 @@ use crate::registry::{Changed, Guard};
 use crate::seal::DataKey;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::breakers;
+use crate::sqlite::health;
 use crate::sqlite::keyring::data_key;
+use crate::sqlite::lanes;
+use crate::sqlite::notices;
 use crate::sqlite::pages::page;
 use crate::sqlite::registry::subscriptions;
-use crate::sqlite::rows::{blob, json_if_any, named_if_any, number, time, value};
+use crate::sqlite::rows::{blob, json_if_any, named_if_any, number, time, time_if_any, value};
 use crate::sqlite::transaction::{Tx, find_tenant_number};
 use crate::sqlite::trouble::Trouble;
 
@@ -73,7 +77,7 @@ impl Endpoints for SqliteStore {
             let (first, last) = IdRange::new(ask.after, None, None).ends();
             let mut query = conn.prepare_cached(&sql)?;
             page(query.query((tenant, blob(first), blob(last)))?, ask.limit, |row| {
-                let is_deleted: bool = value(row, 14)?;
+                let is_deleted: bool = value(row, 17)?;
                 let item =
                     if is_deleted { None } else { Some(read_endpoint(row, &key, tenant, &tenant_id)?) };
                 Ok(Seen { position: number(row, 0)?, item })
@@ -134,6 +138,7 @@ fn create(
         assert_eq!(subscription.endpoint_id, endpoint.id, "first subscriptions are the endpoint's own");
         subscriptions::insert(tx.conn, tenant.number, subscription)?;
     }
+    subscriptions::note_watched(tx.conn, tenant.number)?;
     change_count(tx.conn, tenant.number, 1)?;
     let directory_version = tx.raise_directory_version(&endpoint.tenant_id)?;
     Ok(Changed::done(endpoint.clone(), directory_version))
@@ -146,30 +151,51 @@ fn update(
     endpoint: &Endpoint,
 ) -> Result<Changed<Endpoint>, Trouble> {
     let Some(tenant) = tx.tenant(&endpoint.tenant_id)? else { return Ok(Changed::not(Change::Missing)) };
-    let stored = "SELECT version, url, url_version FROM endpoints
+    let stored = "SELECT version, url, url_version, disabled IS NOT NULL FROM endpoints
                   WHERE tenant = ?1 AND id = ?2 AND deleted_at IS NULL";
-    let stored: Option<(u64, String, u64)> = tx
+    let stored: Option<(u64, String, u64, bool)> = tx
         .conn
         .prepare_cached(stored)?
         .query_row((tenant.number, blob(endpoint.id.number())), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
-    let Some((version, url, url_version)) = stored else { return Ok(Changed::not(Change::Missing)) };
+    let Some((version, url, url_version, was_disabled)) = stored else {
+        return Ok(Changed::not(Change::Missing));
+    };
     if version != endpoint.version {
         return Ok(Changed::not(Change::Conflict));
     }
     let next_version = version + 1;
     let url_version = if url == endpoint.url.as_str() { url_version } else { next_version };
-    let next = Endpoint { version: next_version, url_version, ..endpoint.clone() };
+    let is_enabled = was_disabled && endpoint.disabled.is_none();
+    let enabled_at = if is_enabled { Some(endpoint.updated_at) } else { endpoint.enabled_at };
+    let next = Endpoint { version: next_version, url_version, enabled_at, ..endpoint.clone() };
 
     let key = tx.data_key(keyring.master(), tenant.number)?;
     write(tx.conn, UPDATE, &key, rng, tenant.number, &next)?;
     if url_version == next_version {
         breakers::forget(tx.conn, tenant.number, next.id)?;
+        health::forget(tx.conn, tenant.number, next.id)?;
+    }
+    match (was_disabled, next.disabled) {
+        (true, None) => enable(tx.conn, tenant.number, &next)?,
+        (false, Some(reason)) if tenant.is_watched => {
+            let subject = Subject::EndpointDisabled { endpoint_id: next.id, reason };
+            notices::write(tx, tenant.number, &subject, next.updated_at)?;
+        }
+        (_, _) => {}
     }
     let directory_version = tx.raise_directory_version(&next.tenant_id)?;
     Ok(Changed::done(next, directory_version))
+}
+
+/// Lets an endpoint begin anew. What is open from before it was enabled is not saved by that: it dies.
+fn enable(conn: &Connection, tenant: i64, endpoint: &Endpoint) -> Result<(), Trouble> {
+    let sql = "UPDATE endpoints SET enabled_at = ?3 WHERE tenant = ?1 AND id = ?2";
+    let key = (tenant, blob(endpoint.id.number()), endpoint.updated_at.unix_ms());
+    conn.prepare_cached(sql)?.execute(key)?;
+    health::forget(conn, tenant, endpoint.id)
 }
 
 /// Marks it as deleted and wipes its secrets. The row stays for its open deliveries.
@@ -192,7 +218,10 @@ fn delete(
     tx.conn.prepare_cached(mark)?.execute((key.0, key.1, now.unix_ms()))?;
     let unsubscribe = "DELETE FROM subscriptions WHERE tenant = ?1 AND endpoint_id = ?2";
     tx.conn.prepare_cached(unsubscribe)?.execute(key)?;
+    subscriptions::note_watched(tx.conn, tenant.number)?;
     breakers::forget(tx.conn, tenant.number, id)?;
+    health::forget(tx.conn, tenant.number, id)?;
+    lanes::forget_held(tx.conn, tenant.number, id)?;
     change_count(tx.conn, tenant.number, -1)?;
     let directory_version = tx.raise_directory_version(tenant_id)?;
     Ok(Changed::done((), directory_version))
@@ -214,12 +243,13 @@ fn change_count(conn: &Connection, tenant: i64, by: i64) -> Result<(), Trouble> 
 
 const INSERT: &str = "INSERT INTO endpoints (
         tenant, id, name, description, url, secrets, headers, policy, metadata, paused, disabled,
-        version, url_version, created_at, updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        version, url_version, created_at, updated_at, drain_per_second, drain_since)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 const UPDATE: &str = "UPDATE endpoints SET
         name = ?3, description = ?4, url = ?5, secrets = ?6, headers = ?7, policy = ?8, metadata = ?9,
-        paused = ?10, disabled = ?11, version = ?12, url_version = ?13, created_at = ?14, updated_at = ?15
+        paused = ?10, disabled = ?11, version = ?12, url_version = ?13, created_at = ?14, updated_at = ?15,
+        drain_per_second = ?16, drain_since = ?17
     WHERE tenant = ?1 AND id = ?2";
 
 fn write(
@@ -250,13 +280,15 @@ fn write(
     write.raw_bind_parameter(13, endpoint.url_version)?;
     write.raw_bind_parameter(14, endpoint.created_at.unix_ms())?;
     write.raw_bind_parameter(15, endpoint.updated_at.unix_ms())?;
+    write.raw_bind_parameter(16, endpoint.drain.map(|drain| drain.per_second))?;
+    write.raw_bind_parameter(17, endpoint.drain.map(|drain| drain.since.unix_ms()))?;
     write.raw_execute()?;
     Ok(())
 }
 
 /// The columns that [`read_endpoint`] reads, in its order.
 const COLUMNS: &str = "id, name, description, url, secrets, headers, policy, metadata, paused, disabled, \
-     version, url_version, created_at, updated_at";
+     version, url_version, created_at, updated_at, drain_per_second, drain_since, enabled_at";
 
 fn read_endpoint(
     row: &Row<'_>,
@@ -269,6 +301,10 @@ fn read_endpoint(
     let secrets = open(key, &value::<Vec<u8>>(row, 4)?, &Sealed::Secrets.place(tenant, id))?;
     let headers = open(key, &value::<Vec<u8>>(row, 5)?, &Sealed::Headers.place(tenant, id))?;
     let policy: String = value(row, 6)?;
+    let drain = match (value(row, 14)?, time_if_any(row, 15)?) {
+        (Some(per_second), Some(since)) => Some(Drain { per_second, since }),
+        (_, _) => None,
+    };
     Ok(Endpoint {
         id,
         tenant_id: tenant_id.clone(),
@@ -280,7 +316,9 @@ fn read_endpoint(
         policy: layer_from_json(&policy).map_err(|error| Trouble::damaged("policy", error))?,
         metadata: json_if_any(row, 7, "metadata")?,
         paused: value(row, 8)?,
+        drain,
         disabled: named_if_any(row, 9, "disabled reason", DisabledReason::from_name)?,
+        enabled_at: time_if_any(row, 16)?,
         version: value(row, 10)?,
         url_version: value(row, 11)?,
         created_at: time(row, 12)?,

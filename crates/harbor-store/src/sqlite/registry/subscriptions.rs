@@ -101,6 +101,7 @@ impl Subscriptions for SqliteStore {
             }
             let delete = "DELETE FROM subscriptions WHERE tenant = ?1 AND id = ?2";
             tx.conn.prepare_cached(delete)?.execute((tenant.number, blob(id.number())))?;
+            note_watched(tx.conn, tenant.number)?;
             let directory_version = tx.raise_directory_version(&tenant_id)?;
             Ok(Changed::done((), directory_version))
         };
@@ -131,6 +132,7 @@ fn create(
         return Ok(Changed::not(Change::TooMany));
     }
     insert(tx.conn, tenant.number, subscription)?;
+    note_watched(tx.conn, tenant.number)?;
     let directory_version = tx.raise_directory_version(&subscription.tenant_id)?;
     Ok(Changed::done(subscription.clone(), directory_version))
 }
@@ -160,6 +162,7 @@ fn update(tx: &mut Tx<'_>, subscription: &Subscription) -> Result<Changed<Subscr
         next.version,
         next.updated_at.unix_ms(),
     ))?;
+    note_watched(tx.conn, tenant.number)?;
     let directory_version = tx.raise_directory_version(&next.tenant_id)?;
     Ok(Changed::done(next, directory_version))
 }
@@ -193,6 +196,17 @@ pub(super) fn insert(conn: &Connection, tenant: i64, subscription: &Subscription
         subscription.created_at.unix_ms(),
         subscription.updated_at.unix_ms(),
     ))?;
+    Ok(())
+}
+
+pub(crate) const NOTE_WATCHED: &str = "UPDATE tenants SET watched = EXISTS (
+        SELECT 1 FROM subscriptions WHERE tenant = ?1 AND pattern >= 'harborhook.' AND pattern < 'harborhook/')
+    WHERE number = ?1";
+
+/// Notes whether anybody of a tenant subscribes to operational events. Whoever changes subscriptions
+/// raises the directory's version after it, by which the writer learns of this.
+pub(super) fn note_watched(conn: &Connection, tenant: i64) -> Result<(), Trouble> {
+    conn.prepare_cached(NOTE_WATCHED)?.execute([tenant])?;
     Ok(())
 }
 

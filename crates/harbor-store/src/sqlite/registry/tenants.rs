@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use harbor_model::id::TenantId;
+use harbor_model::job::Job;
 use harbor_model::port::Fault;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Tenants};
@@ -12,6 +13,7 @@ use crate::layers::{tenant_policy_from_json, tenant_policy_to_json};
 use crate::pages::Seen;
 use crate::registry::{Changed, Guard};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::jobs;
 use crate::sqlite::pages::page;
 use crate::sqlite::rows::{parsed, time, value};
 use crate::sqlite::transaction::Tx;
@@ -99,6 +101,34 @@ impl Tenants for SqliteStore {
         let changed = self.database.change(update, move |changed| changed.tell(&directory, &id)).await?;
         Ok(changed.change)
     }
+
+    async fn delete_tenant(&self, id: &TenantId, job: Job) -> Result<Change<Job>, Fault> {
+        let (tenant_id, directory) = (id.clone(), self.directory.clone());
+        let of = id.clone();
+        let delete = move |tx: &mut Tx<'_>| delete(tx, &tenant_id, &job);
+        let changed = self.database.change(delete, move |changed| changed.tell(&directory, &of)).await?;
+        Ok(changed.change)
+    }
+}
+
+const END_JOBS: &str = "UPDATE jobs SET status = 'cancelled', version = version + 1, updated_at = ?2
+    WHERE tenant = ?1 AND status IN ('pending', 'running')";
+
+const REVOKE_KEYS: &str = "UPDATE api_keys SET revoked_at = ?2 WHERE tenant = ?1 AND revoked_at IS NULL";
+
+/// Ends all access to a tenant, whose rows are removed by the job.
+fn delete(tx: &mut Tx<'_>, id: &TenantId, job: &Job) -> Result<Changed<Job>, Trouble> {
+    let Some(tenant) = tx.tenant(id)? else { return Ok(Changed::not(Change::Missing)) };
+    let now = job.created_at.unix_ms();
+    let directory_version = tx.raise_directory_version(id)?;
+    let mark = "UPDATE tenants SET deleted_at = ?2, updated_at = ?2, version = version + 1 WHERE number = ?1";
+    tx.conn.prepare_cached(mark)?.execute((tenant.number, now))?;
+    tx.conn.prepare_cached(REVOKE_KEYS)?.execute((tenant.number, now))?;
+    tx.conn.prepare_cached(END_JOBS)?.execute((tenant.number, now))?;
+    jobs::insert(tx.conn, tenant.number, job)?;
+    // Nobody finds it any more, not even who found it before.
+    tx.memory.forget();
+    Ok(Changed::done(job.clone(), directory_version))
 }
 
 /// The columns that [`tenant`] reads, from the third on.

@@ -92,7 +92,7 @@ async fn a_backlog_of_one_tenant_does_not_delay_another() {
     drop(let_go);
 
     assert!(matches!(published.await[0], Ok(Published::Stored { .. })));
-    assert_eq!(finishing.await, Finish::Recorded { endpoint_disabled: false });
+    assert_eq!(finishing.await, Finish::Recorded { disabled: None, lane_moved: false });
     for publishing in of_acme {
         assert!(matches!(publishing.await[0], Ok(Published::Stored { .. })));
     }
@@ -125,7 +125,11 @@ async fn a_crowded_tenant_is_told_at_once_and_nothing_of_it_is_stored() {
         assert_eq!(answers.len(), count);
         assert!(answers.iter().all(|answer| matches!(answer, Ok(Published::Stored { .. }))));
     }
-    assert_eq!(finishing.await, Finish::Recorded { endpoint_disabled: false }, "results are never refused");
+    assert_eq!(
+        finishing.await,
+        Finish::Recorded { disabled: None, lane_moved: false },
+        "results are never refused"
+    );
     let count =
         async |tenant| world.store.events(tenant, EventFilter::default(), ALL).await.unwrap().items.len();
     assert_eq!((count(&acme).await, count(&zebra).await), (701, 4));

@@ -1,3 +1,5 @@
+use harbor_model::chance::SeededRng;
+
 use super::*;
 use crate::conformance::world::SetClock;
 use crate::turns::TURN_WEIGHT;
@@ -15,6 +17,7 @@ impl Observer for Seen {
     }
     fn breaker_changed(&self, _: harbor_model::port::observer::BreakerSeen<'_>) {}
     fn throttled(&self, _: harbor_model::port::observer::ThrottleSeen) {}
+    fn endpoint_disabled(&self, _: harbor_model::port::observer::DisabledSeen<'_>) {}
 }
 
 const ROOMY: Room = Room { weight_max: 100_000, tenant_weight_max: 100_000 };
@@ -28,8 +31,9 @@ fn bench() -> Bench {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch(
         "CREATE TABLE numbers (number INTEGER PRIMARY KEY) STRICT;
-         CREATE TABLE tenants (number INTEGER PRIMARY KEY, id TEXT, directory_version INTEGER, deleted_at INTEGER);
-         INSERT INTO tenants VALUES (1, 'acme', 1, NULL);",
+         CREATE TABLE tenants (
+             number INTEGER PRIMARY KEY, id TEXT, directory_version INTEGER, watched INTEGER, deleted_at INTEGER);
+         INSERT INTO tenants VALUES (1, 'acme', 1, 0, NULL);",
     )
     .unwrap();
     let seen = Arc::new(Seen::default());
@@ -38,7 +42,7 @@ fn bench() -> Bench {
         bounds: Bounds { items_max: 512, bytes_max: 1 << 20, time_max: Duration::from_millis(20) },
         clock: Arc::new(SetClock::default()),
         observer: seen.clone(),
-        memory: Memory::default(),
+        memory: Memory::new(Arc::new(SeededRng::new(1))),
         wal_pages: Arc::default(),
         checkpoints: None,
     };

@@ -1,7 +1,9 @@
 //! Who holds what: one at a time, and nobody who was declared dead.
 
-use harbor_model::id::WorkerId;
+use harbor_model::delivery::DeliveryStatus;
+use harbor_model::id::{DeliveryId, WorkerId};
 use harbor_model::port::deliveries::LeaseKey;
+use harbor_model::time::Timestamp;
 
 use crate::sim::ledger::requests::Ending;
 use crate::sim::ledger::{Ledger, NodeId};
@@ -35,6 +37,16 @@ impl Ledger {
         if self.holds(key) {
             self.leases.remove(&key.delivery_id);
         }
+    }
+
+    /// Says that a delivery was ended by hand, whoever holds it.
+    pub(crate) fn taken_away(&mut self, id: DeliveryId, status: DeliveryStatus, at: Timestamp) {
+        self.deliveries.get_mut(&id).expect("it is known").ends(status, at);
+        if self.leases.remove(&id).is_some() {
+            let busy = self.nodes.iter().filter(|(_, facts)| !facts.is_settled);
+            self.on_the_way.extend(busy.map(|(node, _)| (*node, id)));
+        }
+        self.disturb();
     }
 
     /// Whether this lease is in force.

@@ -87,6 +87,7 @@ impl Ledger {
         self.check_right(&request);
         self.check_repeats(&request);
         self.check_endpoint(&request, path);
+        self.check_order(&request);
         self.requests.push(request);
         Some(seq)
     }
@@ -107,7 +108,7 @@ impl Ledger {
         let Some(facts) = self.nodes.get(&request.node).copied() else {
             return self.violated(format!("{} sends though it is dead", request.node));
         };
-        if facts.is_dazed {
+        if facts.is_dazed || self.on_the_way.contains(&(request.node, request.delivery)) {
             return;
         }
         let label = self.label_of(request.delivery);
@@ -148,14 +149,17 @@ impl Ledger {
             other.node == node && other.endpoint == request.endpoint && other.is_in_flight()
         };
         let in_flight = self.requests.iter().filter(of_node).count();
+        let delivery = &self.deliveries[&request.delivery];
         let endpoint = self.endpoints.get_mut(&request.endpoint).expect("a delivery is owed to an endpoint");
+        let has_outlived = endpoint.has_outlived(request.delivery, delivery);
         let sight = endpoint.sight_of(node);
         sight.has_learned = true;
         let in_flight_max = usize::try_from(sight.in_flight_max).expect("a limit fits");
         let is_over_rate = sight.bucket.as_mut().is_some_and(|bucket| bucket.take(now).is_err());
         let is_excused = sight.may_be_old || is_dazed;
         let label = endpoint.label.clone();
-        let (takes, is_path) = (endpoint.takes_requests(), endpoint.path == path);
+        let takes = endpoint.takes_requests() && !has_outlived;
+        let is_path = endpoint.path == path;
         endpoint.last_started_at = Some(now);
         self.hold(takes || is_excused, || format!("{label} takes no requests and gets one"));
         self.hold(is_path || is_excused, || format!("{label} gets a request at its old URL {path}"));

@@ -47,11 +47,11 @@ impl Ledger {
         let holds = self.holds(&told.key);
         self.last_ended_at = Some(self.now());
         let ending = match finish {
-            Ok(Finish::Recorded { endpoint_disabled }) => {
+            Ok(Finish::Recorded { disabled, lane_moved: _ }) => {
                 self.hold(holds, || format!("a result of {label} is recorded after its lease was lost"));
                 self.leases.remove(&told.key.delivery_id);
                 self.recorded(told, &label);
-                if *endpoint_disabled {
+                if disabled.is_some() {
                     let endpoint = self.deliveries[&told.key.delivery_id].endpoint;
                     self.endpoint_changes(endpoint, |facts| facts.is_disabled = true);
                 }
@@ -108,6 +108,11 @@ impl Ledger {
         self.note(format_args!("{label} is {status} after attempt {number}"));
         let delivery = self.deliveries.get_mut(&told.key.delivery_id).expect("it was found above");
         (delivery.status, delivery.due_at, delivery.attempts) = (status, due_at, number);
+        if status == DeliveryStatus::Dead {
+            delivery.dead_at = Some(told.decided_at);
+            self.head_died(told.key.delivery_id);
+            return;
+        }
         if status == DeliveryStatus::Failed && number == 0 {
             delivery.status = DeliveryStatus::Queued;
         }
