@@ -4,11 +4,19 @@
 mod flow {
     mod breaker;
     mod dead_letters;
+    mod drains;
+    mod endings;
     mod fleet;
     mod holds;
     mod incarnations;
+    mod interventions;
+    mod jobs;
+    mod notices;
+    mod ordering;
     mod publish;
+    mod quotas;
     mod requests;
+    mod retention;
     mod retries;
     mod shares;
     mod trouble;
