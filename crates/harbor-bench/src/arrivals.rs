@@ -1,6 +1,6 @@
 //! What the receiver knows about the deliveries that reached it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub(crate) struct Arrivals {
     last_us: u64,
     unreadable: u64,
     signatures: Signatures,
+    /// When the latest of each ordering key at each endpoint was due.
+    latest_us: HashMap<(usize, u64), u64>,
+    out_of_order: u64,
 }
 
 /// How many signatures were checked and what came of it.
@@ -45,6 +48,8 @@ pub(crate) struct Stats {
     pub(crate) latency: Percentiles,
     /// When the last first arrival came.
     pub(crate) last_us: u64,
+    /// First attempts that came after one of the same ordering key that was published later.
+    pub(crate) out_of_order: u64,
     pub(crate) signatures: Signatures,
 }
 
@@ -61,6 +66,8 @@ impl Arrivals {
             last_us: since_us,
             unreadable: 0,
             signatures: Signatures::default(),
+            latest_us: HashMap::new(),
+            out_of_order: 0,
         }
     }
 
@@ -100,6 +107,13 @@ impl Arrivals {
         Some(self.arrived)
     }
 
+    /// Notes the first attempt of an event with an ordering key.
+    pub(crate) fn record_order(&mut self, endpoint: usize, lane: u64, due_us: u64) {
+        let latest_us = self.latest_us.entry((endpoint, lane)).or_default();
+        self.out_of_order += u64::from(due_us < *latest_us);
+        *latest_us = due_us.max(*latest_us);
+    }
+
     /// Counts a request that was no delivery of ours.
     pub(crate) fn record_unreadable(&mut self) {
         self.unreadable += 1;
@@ -127,6 +141,7 @@ impl Arrivals {
             unreadable: self.unreadable,
             latency: self.latency.percentiles(),
             last_us: self.last_us,
+            out_of_order: self.out_of_order,
             signatures: self.signatures,
         }
     }
@@ -181,6 +196,16 @@ mod tests {
         assert_eq!(arrivals.record(0, 1, 100, 250), None);
         assert_eq!(arrivals.record(0, 2, 200, 250), Some(1));
         assert_eq!(arrivals.stats().distinct, 1);
+    }
+
+    #[test]
+    fn what_overtakes_an_earlier_one_of_its_key_is_counted() {
+        let mut arrivals = Arrivals::new(2, 0);
+        for (endpoint, lane, due_us) in [(0, 1, 10), (0, 2, 5), (1, 1, 3), (0, 1, 20), (0, 1, 15), (0, 1, 21)]
+        {
+            arrivals.record_order(endpoint, lane, due_us);
+        }
+        assert_eq!(arrivals.stats().out_of_order, 1);
     }
 
     #[test]

@@ -130,6 +130,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         changes: Changes,
     },
+    /// Ordering keys at one endpoint: each reaches it in order, one event at a time
+    Ordered {
+        /// How many keys [default: as bench.toml says]
+        #[arg(long, value_name = "N")]
+        keys: Option<u64>,
+        #[command(flatten)]
+        changes: Changes,
+    },
     /// A receiver behind TLS, with kept connections
     Tls {
         /// Over HTTP/2 instead of HTTP/1.1

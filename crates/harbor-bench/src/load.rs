@@ -45,6 +45,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// How many events are sent with one request; 1 uses `events:publish`, more `events:batchPublish`.
     pub batch: u64,
+    /// How many ordering keys the events have; 0 for none. Each connection has keys of its own.
+    pub ordering_keys: u64,
     /// Over how many connections.
     pub connections: usize,
     /// How fast and how long.
@@ -131,8 +133,9 @@ async fn publish_all(plan: Plan) -> Result<Report> {
     });
 
     let mut publishers = JoinSet::new();
-    for connection in ready {
+    for (number, connection) in (0..).zip(ready) {
         let publisher = Publisher {
+            lanes: Lanes::of(number, &load.plan),
             load: Arc::clone(&load),
             connection: Some(connection),
             tally: Tally::new(load.plan.api_keys.len()),
@@ -185,8 +188,8 @@ fn schedule(plan: &Plan, start_us: u64) -> Schedule {
 /// Makes the body of a request with so many events.
 fn body(plan: &Plan, events: u64) -> Body {
     match plan.batch {
-        1 => Body::of_one(&plan.event_type, plan.payload_bytes),
-        _ => Body::of_batch(&plan.event_type, plan.payload_bytes, events as usize),
+        1 => Body::of_one(&plan.event_type, plan.payload_bytes, plan.ordering_keys > 0),
+        _ => Body::of_batch(&plan.event_type, plan.payload_bytes, plan.ordering_keys > 0, events as usize),
     }
 }
 
@@ -207,8 +210,33 @@ struct Load {
 /// Publishes over one connection.
 struct Publisher {
     load: Arc<Load>,
+    lanes: Lanes,
     connection: Option<Connection>,
     tally: Tally,
+}
+
+/// The ordering keys of one connection, in turn.
+struct Lanes {
+    first: u64,
+    next: u64,
+    step: u64,
+    end: u64,
+}
+
+impl Lanes {
+    fn of(connection: u64, plan: &Plan) -> Self {
+        Self { first: connection, next: connection, step: plan.connections as u64, end: plan.ordering_keys }
+    }
+
+    fn next(&mut self) -> u64 {
+        if self.end == 0 {
+            return 0;
+        }
+        let lane = self.next;
+        let following = lane + self.step;
+        self.next = if following < self.end { following } else { self.first };
+        lane
+    }
 }
 
 /// What of a request should be sent again, and when.
@@ -223,14 +251,15 @@ impl Publisher {
         while let Some(due_us) = load.schedule.next().await {
             let tenant = load.turn.fetch_add(1, Ordering::Relaxed) % load.plan.api_keys.len();
             self.tally.lateness.record(clock::now_us().saturating_sub(due_us));
-            let mut again = self.publish(tenant, due_us, load.body.stamped(due_us)).await;
+            let lane = self.lanes.next();
+            let mut again = self.publish(tenant, due_us, load.body.stamped(due_us, lane)).await;
             while let Some(Again { events, wait }) = again {
                 tokio::time::sleep(wait).await;
                 if load.schedule.is_over() {
                     break;
                 }
                 self.tally.sent_again += events;
-                again = self.publish(tenant, due_us, body(&load.plan, events).stamped(due_us)).await;
+                again = self.publish(tenant, due_us, body(&load.plan, events).stamped(due_us, lane)).await;
             }
         }
         self.tally

@@ -102,6 +102,14 @@ async fn dispatch(cli: Cli) -> Result<bool> {
             })
             .await
         }
+        Command::Ordered { keys, changes } => {
+            measure_named(means, "ordered", &changes, |work| {
+                let workload = work.workload_mut();
+                workload.ordering_keys = keys.unwrap_or(workload.ordering_keys);
+                Ok(())
+            })
+            .await
+        }
         Command::Tls { http2, changes } => {
             measure_named(means, "tls", &changes, |work| {
                 if http2 {

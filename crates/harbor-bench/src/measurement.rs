@@ -128,6 +128,8 @@ pub struct Check {
     pub recorded: u64,
     /// Arrivals after the first, which at-least-once delivery allows.
     pub duplicates: u64,
+    /// First attempts that came after a later one of their ordering key.
+    pub out_of_order: u64,
     /// Requests to the receiver that were no delivery of ours.
     pub unreadable: u64,
     /// Signatures that were checked with an independent library.
@@ -155,6 +157,7 @@ impl Check {
                 "deliveries nobody was told of arrived",
             ),
             (self.deliveries_owed.saturating_sub(self.recorded), "of the deliveries owed were not recorded"),
+            (self.out_of_order, "first attempts came out of order"),
             (self.unreadable, "requests to the receiver were no deliveries of ours"),
             (self.signatures_wrong, "of the signatures checked were wrong"),
             (self.fan_out_wrong, "acknowledgements told a wrong fan-out"),
@@ -199,6 +202,7 @@ mod tests {
         check(Check { signatures_wrong: 1, ..sound() }, "1 of the signatures checked were wrong");
         check(Check { signatures_checked: 0, ..sound() }, "no signature was checked");
         check(Check { fan_out_wrong: 5, ..sound() }, "5 acknowledgements told a wrong fan-out");
+        check(Check { out_of_order: 7, ..sound() }, "7 first attempts came out of order");
         check(Check { unreadable: 6, ..sound() }, "6 requests to the receiver were no deliveries of ours");
     }
 

@@ -1,14 +1,22 @@
-//! The payload of an event: JSON that carries the time when its publish request was due.
+//! The payload of an event: JSON that carries the time when its publish request was due, and its ordering key.
 
 use bytes::Bytes;
 
 /// The smallest payload: room for the time and an empty filling.
-pub(crate) const PAYLOAD_BYTES_MIN: usize = HEAD.len() + STAMP_DIGITS + FILLING.len() + END.len();
+pub(crate) const PAYLOAD_BYTES_MIN: usize =
+    HEAD.len() + STAMP_DIGITS + LANE.len() + LANE_DIGITS + FILLING.len() + END.len();
+
+/// The most ordering keys.
+pub(crate) const LANES_MAX: u64 = 10u64.pow(LANE_DIGITS as u32);
 
 /// Where the time stands: at the start, so that the receiver finds it without parsing.
 const HEAD: &str = r#"{"due_us":""#;
 /// A fixed width, so that stamping a template moves nothing; a string, since JSON numbers have no leading zeros.
 const STAMP_DIGITS: usize = 20;
+/// What stands before the ordering key, in the payload and in the event; also a number of a fixed width.
+const LANE: &str = r#"","lane":""#;
+const ORDERING_KEY: &str = r#","ordering_key":""#;
+const LANE_DIGITS: usize = 6;
 const LINES: &str = r#"","lines":["#;
 const FILLING: &str = r#"","filling":""#;
 const END: &str = r#""}"#;
@@ -19,33 +27,41 @@ const LINE: &str = r#"{"sku":"HB-2041","quantity":3,"price":"19.90","gift":false
 pub(crate) struct Body {
     template: Vec<u8>,
     stamps: Vec<usize>,
+    /// Where the ordering key stands.
+    lanes: Vec<usize>,
 }
 
 impl Body {
     /// Makes the body of `events:publish` with one event.
-    pub(crate) fn of_one(event_type: &str, payload_bytes: usize) -> Self {
-        Self::find_stamps(event(event_type, payload_bytes))
+    pub(crate) fn of_one(event_type: &str, payload_bytes: usize, is_ordered: bool) -> Self {
+        Self::find_stamps(event(event_type, payload_bytes, is_ordered))
     }
 
     /// Makes the body of `events:batchPublish` with so many events.
-    pub(crate) fn of_batch(event_type: &str, payload_bytes: usize, events: usize) -> Self {
-        let events = vec![event(event_type, payload_bytes); events];
+    pub(crate) fn of_batch(event_type: &str, payload_bytes: usize, is_ordered: bool, events: usize) -> Self {
+        let events = vec![event(event_type, payload_bytes, is_ordered); events];
         Self::find_stamps(format!(r#"{{"events":[{}]}}"#, events.join(",")))
     }
 
-    /// Returns the body with the given time in every payload.
-    pub(crate) fn stamped(&self, due_us: u64) -> Bytes {
+    /// Returns the body with the given time and ordering key in every payload.
+    pub(crate) fn stamped(&self, due_us: u64, lane: u64) -> Bytes {
         let mut body = self.template.clone();
         let stamp = stamp(due_us);
         for at in &self.stamps {
             body[*at..at + STAMP_DIGITS].copy_from_slice(stamp.as_bytes());
+        }
+        let lane = format!("{lane:0LANE_DIGITS$}");
+        for at in &self.lanes {
+            body[*at..at + LANE_DIGITS].copy_from_slice(lane.as_bytes());
         }
         Bytes::from(body)
     }
 
     fn find_stamps(template: String) -> Self {
         let stamps = template.match_indices(HEAD).map(|(at, head)| at + head.len()).collect();
-        Self { template: template.into_bytes(), stamps }
+        let lanes = [LANE, ORDERING_KEY].into_iter().flat_map(|head| template.match_indices(head));
+        let lanes = lanes.map(|(at, head)| at + head.len()).collect();
+        Self { template: template.into_bytes(), stamps, lanes }
     }
 }
 
@@ -55,19 +71,28 @@ pub(crate) fn due_us(payload: &[u8]) -> Option<u64> {
     std::str::from_utf8(stamp).ok()?.parse().ok()
 }
 
+/// Reads the ordering key out of a payload of which [`due_us`] read the time.
+pub(crate) fn lane(payload: &[u8]) -> Option<u64> {
+    let at = HEAD.len() + STAMP_DIGITS;
+    let lane = payload.get(at..)?.strip_prefix(LANE.as_bytes())?.get(..LANE_DIGITS)?;
+    std::str::from_utf8(lane).ok()?.parse().ok()
+}
+
 fn stamp(due_us: u64) -> String {
     format!("{due_us:0STAMP_DIGITS$}")
 }
 
-fn event(event_type: &str, payload_bytes: usize) -> String {
-    format!(r#"{{"event_type":"{event_type}","payload":{}}}"#, payload(payload_bytes))
+fn event(event_type: &str, payload_bytes: usize, is_ordered: bool) -> String {
+    let lane = "0".repeat(LANE_DIGITS);
+    let key = if is_ordered { format!("{ORDERING_KEY}{lane}\"") } else { String::new() };
+    format!(r#"{{"event_type":"{event_type}","payload":{}{key}}}"#, payload(payload_bytes))
 }
 
 /// Makes a payload of exactly so many bytes.
 fn payload(bytes: usize) -> String {
     assert!(bytes >= PAYLOAD_BYTES_MIN, "a payload has at least {PAYLOAD_BYTES_MIN} bytes, not {bytes}");
 
-    let mut payload = format!("{HEAD}{}", stamp(0));
+    let mut payload = format!("{HEAD}{}{LANE}{}", stamp(0), "0".repeat(LANE_DIGITS));
     let lines_room = bytes.saturating_sub(PAYLOAD_BYTES_MIN + LINES.len());
     let lines = vec![LINE; lines_room / (LINE.len() + 1)];
     if lines.is_empty() {
@@ -76,7 +101,7 @@ fn payload(bytes: usize) -> String {
         payload.push_str(LINES);
         payload.push_str(&lines.join(","));
         payload.push(']');
-        // The quote that ends the time was written before the lines.
+        // The quote that ends the ordering key was written before the lines.
         payload.push_str(&FILLING[1..]);
     }
     let filling = bytes - payload.len() - END.len();
@@ -100,13 +125,17 @@ mod tests {
 
     #[test]
     fn every_event_of_a_batch_carries_the_time() {
-        let body = Body::of_batch("bench.event", 512, 3).stamped(1_234_567);
+        let body = Body::of_batch("bench.event", 512, true, 3).stamped(1_234_567, 42);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let events = body["events"].as_array().unwrap();
         assert_eq!(events.len(), 3);
         for event in events {
             assert_eq!(event["event_type"], "bench.event");
             assert_eq!(event["payload"]["due_us"], "00000000000001234567");
+            assert_eq!(
+                (&event["payload"]["lane"], &event["ordering_key"]),
+                (&"000042".into(), &"000042".into())
+            );
         }
     }
 
@@ -114,6 +143,11 @@ mod tests {
     fn the_receiver_reads_the_time_back() {
         let sent = payload(512).replace(&stamp(0), &stamp(u64::MAX));
         assert_eq!(due_us(sent.as_bytes()), Some(u64::MAX));
+        let body = Body::of_one("bench.event", 512, false).stamped(1, 77);
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body.get("ordering_key"), None);
+        assert_eq!(lane(sent.as_bytes()), Some(0));
+        assert_eq!(lane(b"{}"), None);
     }
 
     #[test]

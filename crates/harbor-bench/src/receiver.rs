@@ -42,6 +42,8 @@ pub struct Plan {
     pub secret: String,
     /// How deliveries are answered.
     pub answers: Answers,
+    /// Whether the first attempts of each ordering key are to come in the order of their publishes.
+    pub is_ordered: bool,
     /// What it proves who it is with; without one, deliveries come in the clear.
     pub identity: Option<Identity>,
 }
@@ -76,6 +78,7 @@ pub(crate) struct Missing {
 struct Receiver {
     webhook: Webhook,
     answers: Answers,
+    is_ordered: bool,
     arrivals: Mutex<Arrivals>,
 }
 
@@ -88,6 +91,7 @@ pub async fn run() -> Result<()> {
     let receiver = Arc::new(Receiver {
         webhook: Webhook::new(&plan.secret).context("the secret cannot be read")?,
         answers: plan.answers,
+        is_ordered: plan.is_ordered,
         arrivals: Mutex::new(Arrivals::new(plan.endpoints, clock::now_us())),
     });
     let acceptor = plan.identity.as_ref().map(Identity::acceptor).transpose()?;
@@ -171,6 +175,9 @@ impl Receiver {
         let attempt = headers.get(HEADER_ATTEMPT).map(AsRef::as_ref).unwrap_or_default();
         let fails = fails(id.as_bytes(), attempt, endpoint, self.answers.fail_rate);
         let mut arrivals = self.arrivals();
+        if self.is_ordered && attempt == b"1" {
+            arrivals.record_order(endpoint, payload::lane(body).unwrap_or_default(), due_us);
+        }
         let number = if fails {
             arrivals.record_failed(endpoint, due_us)
         } else {

@@ -87,6 +87,7 @@ impl<'a> Traffic<'a> {
         let plan = receiver::Plan {
             endpoints: (workload.tenants * workload.fan_out) as usize,
             secret: stage::SECRET.to_owned(),
+            is_ordered: workload.ordering_keys > 0,
             answers: Answers { fail_rate: workload.fail_rate, after: answers_after },
             identity: match workload.transport {
                 Transport::Http => None,
@@ -208,6 +209,7 @@ impl<'a> Traffic<'a> {
             fan_out: self.tenants.first().map_or(0, |tenant| tenant.endpoint_ids.len() as u64),
             payload_bytes: self.workload.payload_bytes,
             batch: self.workload.batch,
+            ordering_keys: self.workload.ordering_keys,
             connections: self.workload.connections,
             pace,
             retries_refusals: false,
@@ -220,6 +222,7 @@ impl<'a> Traffic<'a> {
         load::Plan {
             batch: PRELOAD_BATCH.min(events),
             connections: PRELOAD_CONNECTIONS,
+            ordering_keys: 0,
             retries_refusals: true,
             ..self.plan(load::Pace::Count { events, within })
         }
@@ -409,6 +412,7 @@ impl<'a> Traffic<'a> {
                 unacknowledged: stats.distinct.saturating_sub(owed.saturating_sub(missing + explained)),
                 recorded: self.recorded(before.finals, after.finals),
                 duplicates: stats.duplicates,
+                out_of_order: stats.out_of_order,
                 unreadable: stats.unreadable,
                 signatures_checked: stats.signatures.checked,
                 signatures_wrong: stats.signatures.wrong,

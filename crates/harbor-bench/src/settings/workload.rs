@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
-use crate::payload::PAYLOAD_BYTES_MIN;
+use crate::payload::{LANES_MAX, PAYLOAD_BYTES_MIN};
 
 /// The most events of one `events:batchPublish`.
 const BATCH_MAX: u64 = 1_000;
@@ -32,6 +32,9 @@ pub struct Workload {
     pub preload: u64,
     /// The share of attempts that the receiver answers with 500, from 0 to 1.
     pub fail_rate: f64,
+    /// How many ordering keys the events of each tenant have; 0 for events without one. Each connection has keys of
+    /// its own, so that the order of a key's publishes is known.
+    pub ordering_keys: u64,
     /// How deliveries travel.
     pub transport: Transport,
     /// How long the same load runs before anything is measured.
@@ -65,6 +68,7 @@ impl Default for Workload {
             payload_bytes: 512,
             preload: 0,
             fail_rate: 0.0,
+            ordering_keys: 0,
             transport: Transport::Http,
             warmup: Duration::from_secs(5),
             duration: Duration::from_secs(60),
@@ -84,6 +88,13 @@ impl Workload {
             "payload_bytes is {}, less than {PAYLOAD_BYTES_MIN}",
             self.payload_bytes
         );
+        ensure!(
+            self.ordering_keys == 0 || self.ordering_keys >= self.connections as u64,
+            "{} ordering keys are too few for {} connections with keys of their own",
+            self.ordering_keys,
+            self.connections
+        );
+        ensure!(self.ordering_keys <= LANES_MAX, "ordering_keys is more than {LANES_MAX}");
         ensure!((0.0..=1.0).contains(&self.fail_rate), "fail_rate is {}, not 0 to 1", self.fail_rate);
         ensure!(!self.duration.is_zero(), "duration is 0");
         Ok(())
