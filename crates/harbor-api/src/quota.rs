@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use harbor_ingest::quota::{QuotaStanding, QuotaWindow};
+use harbor_ingest::quota::QuotaStanding;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -35,7 +35,7 @@ pub(crate) const HEADERS: [(&str, &str, &str); 5] = [
 /// Says how a tenant stands.
 pub(crate) fn tell(standing: QuotaStanding, headers: &mut HeaderMap) {
     let QuotaStanding { window, limit, remaining, reset } = standing;
-    let (name, reset) = (window_name(window), whole_seconds(reset));
+    let (name, reset) = (window.as_str(), whole_seconds(reset));
     let window = window.length().as_secs();
     headers.insert(POLICY, value(format!("\"{name}\";q={limit};w={window}")));
     headers.insert(STANDING, value(format!("\"{name}\";r={remaining};t={reset}")));
@@ -50,13 +50,6 @@ pub(crate) fn tell_refused(standing: QuotaStanding, headers: &mut HeaderMap) {
     headers.insert(RETRY_AFTER, whole_seconds(standing.reset).max(1).into());
 }
 
-fn window_name(window: QuotaWindow) -> &'static str {
-    match window {
-        QuotaWindow::Second => "second",
-        QuotaWindow::Day => "day",
-    }
-}
-
 /// Rounded up: who comes back then is not too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
@@ -68,6 +61,8 @@ fn value(text: String) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use harbor_ingest::quota::QuotaWindow;
+
     use super::*;
 
     #[test]

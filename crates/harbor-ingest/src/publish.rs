@@ -22,7 +22,7 @@ use harbor_model::port::intake::{IdempotencyClaim, Intake, NewDelivery, NewEvent
 use harbor_model::port::observer::{Observer, PublishResult, PublishSeen};
 use harbor_model::time::{Clock, Timestamp};
 
-use crate::quota::{Meter, QuotaStanding, QuotaWindow};
+use crate::quota::{Meter, QuotaStanding};
 use crate::request::{PublishRequest, Settings};
 
 /// The type of the event that tests an endpoint.
@@ -113,7 +113,7 @@ pub enum PublishRefusal {
     #[error("the endpoint is disabled")]
     EndpointDisabled,
     /// The tenant has published all that its quota allows for now.
-    #[error("the quota of {} events per {} is used up", .0.limit, window_text(.0.window))]
+    #[error("the quota of {} events per {} is used up", .0.limit, .0.window.as_str())]
     QuotaExceeded(QuotaStanding),
     /// The tenant has more waiting to be stored than its share.
     #[error("more events of the tenant wait to be stored than its share allows; try again soon")]
@@ -511,13 +511,6 @@ fn ordered_at(event: &NewEvent) -> Vec<EndpointKey> {
         endpoint_id: delivery.endpoint_id,
     };
     ordered.map(key).collect()
-}
-
-fn window_text(window: QuotaWindow) -> &'static str {
-    match window {
-        QuotaWindow::Second => "second",
-        QuotaWindow::Day => "day",
-    }
 }
 
 pub(crate) fn unsettled() -> PublishRefusal {

@@ -54,11 +54,19 @@ pub enum QuotaWindow {
 }
 
 impl QuotaWindow {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Day => "day",
+        }
+    }
+
     /// How long it is.
     pub fn length(self) -> Duration {
         match self {
             Self::Second => Duration::from_secs(1),
-            Self::Day => Duration::from_millis(DAY_MS.unsigned_abs()),
+            Self::Day => Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -80,8 +88,6 @@ const SWEEP_AT_MIN: usize = 1_024;
 
 /// Where sweeping frees nothing, it is not done again for each event.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Counts what each tenant publishes here, and knows what is left of its quota.
 #[derive(Debug)]
@@ -180,7 +186,7 @@ impl Meter {
         }
         let state = &mut *self.state();
         let nodes = state.nodes;
-        let mut unknown = Tally::new(day_of(now));
+        let mut unknown = Tally::new(now.day());
         let tally = state.tallies.get_mut(tenant).unwrap_or(&mut unknown);
         tally.renew(quota, nodes, now);
         tally.standing(now)
@@ -195,7 +201,7 @@ impl Meter {
         for tenant in std::mem::replace(unsettled, rest) {
             let Some(tally) = tallies.get_mut(&tenant) else { continue };
             // What was taken yesterday counts no more.
-            tally.turn(day_of(now));
+            tally.turn(now.day());
             tally.is_listed = false;
             tally.settling = std::mem::take(&mut tally.unsettled);
             if tally.settling > 0 {
@@ -212,7 +218,7 @@ impl Meter {
         state.nodes = u32::try_from(usage.nodes).unwrap_or(u32::MAX).max(1);
         for ((tenant, _), of_day) in taken.into_iter().zip(usage.of_day) {
             if let Some(tally) = state.tallies.get_mut(&tenant)
-                && tally.day == day_of(now)
+                && tally.day == now.day()
             {
                 (tally.of_day, tally.settling) = (of_day, 0);
             }
@@ -248,7 +254,7 @@ impl State {
         if !self.tallies.contains_key(tenant) && !self.has_place(now) {
             return None;
         }
-        let tally = self.tallies.entry(tenant.clone()).or_insert_with(|| Tally::new(day_of(now)));
+        let tally = self.tallies.entry(tenant.clone()).or_insert_with(|| Tally::new(now.day()));
         tally.renew(quota, self.nodes, now);
         Some(tally)
     }
@@ -280,18 +286,13 @@ impl Tally {
 
     /// Takes over the quota in force, and this process's part of the rate.
     fn renew(&mut self, quota: &Quota, nodes: u32, now: Timestamp) {
-        self.turn(day_of(now));
+        self.turn(now.day());
         (self.rate, self.per_day) = (quota.rate.value, quota.per_day.value);
         let part = |limit: RateLimit| RateLimit {
             per_second: (limit.per_second / nodes).max(1),
             burst: (limit.burst / nodes).max(1),
         };
-        self.bucket = match (self.bucket, self.rate.map(part)) {
-            (_, None) => None,
-            (None, Some(limit)) => Some(TokenBucket::full(limit, now)),
-            (Some(bucket), Some(limit)) if bucket.limit() == limit => Some(bucket),
-            (Some(bucket), Some(limit)) => Some(bucket.with_limit(limit, now)),
-        };
+        self.bucket = TokenBucket::renewed(self.bucket, self.rate.map(part), now);
     }
 
     /// Begins another day.
@@ -348,13 +349,13 @@ impl Tally {
 
     fn standing_of_day(&self, limit: u64, now: Timestamp) -> QuotaStanding {
         let remaining = limit.saturating_sub(self.used());
-        let tomorrow = Timestamp::from_unix_ms((self.day + 1) * DAY_MS);
+        let tomorrow = Timestamp::start_of_day(self.day + 1);
         QuotaStanding { window: QuotaWindow::Day, limit, remaining, reset: tomorrow.since(now) }
     }
 
     /// Whether a new one would be the same.
     fn is_forgettable(&self, now: Timestamp) -> bool {
-        let is_of_today = self.per_day.is_some() && self.day == day_of(now);
+        let is_of_today = self.per_day.is_some() && self.day == now.day();
         !is_of_today && self.bucket.is_none_or(|bucket| bucket.is_full(now))
     }
 }
@@ -363,10 +364,6 @@ fn standing_of_second(rate: RateLimit, left: u32, reset: Duration) -> QuotaStand
     // After a quiet time there may be more for the moment than a second has.
     let remaining = left.min(rate.per_second).into();
     QuotaStanding { window: QuotaWindow::Second, limit: rate.per_second.into(), remaining, reset }
-}
-
-fn day_of(now: Timestamp) -> i64 {
-    now.unix_ms().div_euclid(DAY_MS)
 }
 
 /// Tells the others about each second, until `shutdown`, and a last time then.

@@ -14,6 +14,9 @@ pub struct Timestamp(i64);
 /// The last instant that can be written in every time zone: 9999-12-30T22:00:00Z.
 const LATEST_MS: i64 = 253_402_207_200_000;
 
+/// How long a day is.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 impl Timestamp {
     /// The instant this many milliseconds after 1970; held to the years 1970 to 9999.
     pub const fn from_unix_ms(ms: i64) -> Self {
@@ -31,6 +34,16 @@ impl Timestamp {
     /// Whole seconds since 1970, as signatures use them.
     pub const fn unix_s(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// Its day: whole days since 1970, in UTC.
+    pub const fn day(self) -> i64 {
+        self.0.div_euclid(DAY_MS)
+    }
+
+    /// The instant when a day begins.
+    pub const fn start_of_day(day: i64) -> Self {
+        Self::from_unix_ms(day.saturating_mul(DAY_MS))
     }
 
     /// How long after `earlier` this is; zero where it is not after it.

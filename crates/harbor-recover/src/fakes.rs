@@ -13,7 +13,9 @@ use harbor_model::port::Fault;
 use harbor_model::port::deliveries::{EndpointKey, Lease};
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::{Handoff, LaneWanted, Reservation};
-use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::jobs::{
+    JobCancelled, JobCreated, JobNote, JobSteps, Jobs, NewJob, Outcomes, Stepped,
+};
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::time::{Clock, Timestamp};
 
@@ -204,7 +206,10 @@ impl Jobs for JobShelf {
         self.change(id, |job| job.status = JobStatus::Cancelled);
         Ok(JobCancelled::Done(self.job(id)))
     }
+}
 
+#[async_trait]
+impl JobSteps for JobShelf {
     async fn open_jobs(&self, limit: usize) -> Result<Vec<Job>, Fault> {
         let shelf = self.state.lock().unwrap();
         if shelf.is_away {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use harbor_model::id::NoticeId;
 use harbor_model::notice::Notice;
 use harbor_model::port::Fault;
-use harbor_model::port::jobs::Jobs;
+use harbor_model::port::jobs::JobSteps;
 use harbor_model::port::notices::{Announcer, Notices};
 use harbor_model::port::upkeep::Upkeep;
 use harbor_model::time::{Clock, Timestamp};
@@ -21,7 +21,7 @@ pub struct Deps {
     /// What is cleared up.
     pub upkeep: Arc<dyn Upkeep>,
     /// Keeps jobs, also those that have ended.
-    pub jobs: Arc<dyn Jobs>,
+    pub jobs: Arc<dyn JobSteps>,
     /// Keeps notices.
     pub notices: Arc<dyn Notices>,
     /// Publishes notices.

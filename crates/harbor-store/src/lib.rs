@@ -16,6 +16,7 @@ pub mod sqlite;
 
 mod claims;
 mod damaged;
+mod ending;
 mod filters;
 mod jobs;
 mod keyring;

@@ -9,7 +9,7 @@ use harbor_model::port::directory::Directory;
 use harbor_model::port::history::History;
 use harbor_model::port::intake::Intake;
 use harbor_model::port::interventions::Interventions;
-use harbor_model::port::jobs::Jobs;
+use harbor_model::port::jobs::{JobSteps, Jobs};
 use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::notices::Notices;
 use harbor_model::port::quotas::Quotas;
@@ -35,6 +35,7 @@ pub trait Store:
     + Interventions
     + OrderedLanes
     + Jobs
+    + JobSteps
     + Notices
     + Quotas
     + Upkeep

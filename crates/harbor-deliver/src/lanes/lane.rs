@@ -130,12 +130,7 @@ impl<T> Lane<T> {
     pub(crate) fn limit(&mut self, limits: Limits, now: Timestamp) {
         let Limits { part, drain } = limits;
         let limit = part.and_then(|part| part.rate_limit);
-        self.bucket = match (self.bucket, limit) {
-            (_, None) => None,
-            (None, Some(limit)) => Some(TokenBucket::full(limit, now)),
-            (Some(bucket), Some(limit)) if bucket.limit() == limit => Some(bucket),
-            (Some(bucket), Some(limit)) => Some(bucket.with_limit(limit, now)),
-        };
+        self.bucket = TokenBucket::renewed(self.bucket, limit, now);
         self.part = part;
         self.draining = drain.map(|per_second| match self.draining {
             Some(draining) => draining.at(per_second, now),

@@ -39,6 +39,17 @@ impl TokenBucket {
         Self { limit, tokens: self.tokens_at(now).min(capacity(limit)), counted_at: now }
     }
 
+    /// The bucket that keeps the limit in force, if there is one: a new one is full, and one that keeps this limit
+    /// already stays as it is.
+    pub fn renewed(bucket: Option<Self>, limit: Option<RateLimit>, now: Timestamp) -> Option<Self> {
+        let limit = limit?;
+        Some(match bucket {
+            None => Self::full(limit, now),
+            Some(bucket) if bucket.limit == limit => bucket,
+            Some(bucket) => bucket.with_limit(limit, now),
+        })
+    }
+
     /// Takes a token; or tells when there will be one.
     pub fn take(&mut self, now: Timestamp) -> Result<(), Timestamp> {
         let tokens = self.tokens_at(now);

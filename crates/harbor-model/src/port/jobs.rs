@@ -14,7 +14,7 @@ use crate::port::Fault;
 use crate::port::page::{Page, PageAsk};
 use crate::time::Timestamp;
 
-/// Keeps jobs and carries out their steps.
+/// Keeps jobs, as people start, see and stop them.
 #[async_trait]
 pub trait Jobs: Send + Sync {
     /// Adds a job; at most `open_max` of a tenant are open at a time.
@@ -33,13 +33,17 @@ pub trait Jobs: Send + Sync {
 
     /// Stops a job that is open. What it did stays.
     async fn cancel_job(&self, tenant: &TenantId, id: JobId, now: Timestamp) -> Result<JobCancelled, Fault>;
+}
 
+/// Carries out the steps of jobs, for who has that task.
+#[async_trait]
+pub trait JobSteps: Send + Sync {
     /// All jobs that are open, oldest first; at most `limit`.
     async fn open_jobs(&self, limit: usize) -> Result<Vec<Job>, Fault>;
 
     /// Counts on what matches from the job's place, over at most `limit` rows, and notes the count and the
     /// place. When all is counted the place is back at the beginning, so that the work can start. The status
-    /// stays as it is: a job that is pending is being counted, and [`Jobs::note_job`] sets it running.
+    /// stays as it is: a job that is pending is being counted, and [`JobSteps::note_job`] sets it running.
     async fn count_matches(&self, job: &Job, limit: usize, now: Timestamp) -> Result<Stepped, Fault>;
 
     /// Replays what matches from the job's place on: at most one for each id, and notes them and the place.

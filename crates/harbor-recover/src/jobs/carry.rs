@@ -9,7 +9,7 @@ use harbor_model::port::Fault;
 use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::Handoff;
-use harbor_model::port::jobs::{JobNote, Jobs, Stepped};
+use harbor_model::port::jobs::{JobNote, JobSteps, Stepped};
 use harbor_model::time::Timestamp;
 use tracing::debug;
 
@@ -47,7 +47,7 @@ pub(super) struct Walk {
 /// What making steps needs.
 #[derive(Clone)]
 pub(super) struct Hands {
-    pub(super) jobs: Arc<dyn Jobs>,
+    pub(super) jobs: Arc<dyn JobSteps>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) handoff: Arc<dyn Handoff>,
     pub(super) rng: Arc<dyn Rng>,
@@ -120,7 +120,7 @@ impl Hands {
 const ANNOUNCED_MAX: usize = 256;
 
 /// Looks what has become of the replays of a job, and notes it where that is news.
-async fn look(jobs: &dyn Jobs, job: Job, now: Timestamp) -> Result<Came, Fault> {
+async fn look(jobs: &dyn JobSteps, job: Job, now: Timestamp) -> Result<Came, Fault> {
     let outcomes = jobs.outcomes(&job).await?;
     let counts = counts_after(&job, outcomes);
     if outcomes.open == 0 {
@@ -133,7 +133,7 @@ async fn look(jobs: &dyn Jobs, job: Job, now: Timestamp) -> Result<Came, Fault> 
 }
 
 async fn note(
-    jobs: &dyn Jobs,
+    jobs: &dyn JobSteps,
     job: &Job,
     status: JobStatus,
     counts: JobCounts,

@@ -11,7 +11,7 @@ use harbor_model::job::Job;
 use harbor_model::port::Fault;
 use harbor_model::port::directory::Directory;
 use harbor_model::port::handoff::Handoff;
-use harbor_model::port::jobs::Jobs;
+use harbor_model::port::jobs::JobSteps;
 use harbor_model::time::{Clock, Timestamp};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::leadership::Leadership;
 /// What carrying out jobs needs.
 pub struct Deps {
     /// Keeps jobs and makes their steps.
-    pub jobs: Arc<dyn Jobs>,
+    pub jobs: Arc<dyn JobSteps>,
     /// Knows the endpoints that have something due by a step.
     pub directory: Arc<dyn Directory>,
     /// Wakes whoever delivers.

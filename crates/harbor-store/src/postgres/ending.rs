@@ -1,23 +1,16 @@
 //! Open deliveries that end without an attempt, whoever holds them.
 
 use harbor_model::chance::Rng;
-use harbor_model::delivery::{Cause, DeadLetterState, DeliveryStatus};
 use harbor_model::port::Fault;
 use harbor_model::time::Timestamp;
 
+use crate::ending::{End, EndColumns};
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Tx, retried};
 use crate::postgres::rows::value;
 use crate::postgres::trouble::Trouble;
 use crate::postgres::uuid::Uuid;
 use crate::postgres::{lanes, notices, partitions};
-
-/// How an open delivery ends without an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Cancelled,
-    Dead(Cause),
-}
 
 /// What came of ending deliveries.
 pub(crate) struct Ended {
@@ -73,14 +66,8 @@ pub(crate) async fn end(
     // What was lent until the lock came.
     tx.execute(TAKE_LEASES, &[&tenant, &ids]).await?;
     let at = now.unix_ms();
-    let (status, cause, dead_at, state) = match end {
-        End::Cancelled => (DeliveryStatus::Cancelled, None, None, None),
-        End::Dead(cause) => {
-            let state = DeadLetterState::Open.as_str();
-            (DeliveryStatus::Dead, Some(cause.as_str()), Some(at), Some(state))
-        }
-    };
-    tx.execute(END, &[&tenant, &ids, &status.as_str(), &at, &cause, &dead_at, &state]).await?;
+    let EndColumns { status, cause, dead_at, dlq_state } = end.columns(now);
+    tx.execute(END, &[&tenant, &ids, &status, &at, &cause, &dead_at, &dlq_state]).await?;
     if matches!(end, End::Dead(_)) {
         notices::tell_of_dead(tx, rng, tenant, &ids, now).await?;
     }

@@ -7,9 +7,10 @@ use harbor_model::port::Fault;
 use harbor_model::port::interventions::{Intervened, Interventions};
 use harbor_model::time::Timestamp;
 
+use crate::ending::End;
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Tx, retried};
-use crate::postgres::ending::{self, End};
+use crate::postgres::ending;
 use crate::postgres::history::find_delivery;
 use crate::postgres::registry::find_tenant_number;
 use crate::postgres::rows::value;

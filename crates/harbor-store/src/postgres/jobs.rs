@@ -13,7 +13,9 @@ use harbor_model::id::{DeliveryId, JobId, TenantId};
 use harbor_model::job::{Job, JobCounts, JobKind, JobStatus, ReplayTask, Task};
 use harbor_model::port::Fault;
 use harbor_model::port::directory::Directory;
-use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::jobs::{
+    JobCancelled, JobCreated, JobNote, JobSteps, Jobs, NewJob, Outcomes, Stepped,
+};
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::time::Timestamp;
 use tokio_postgres::Row;
@@ -114,7 +116,10 @@ impl Jobs for PostgresStore {
         })
         .await
     }
+}
 
+#[async_trait]
+impl JobSteps for PostgresStore {
     async fn open_jobs(&self, limit: usize) -> Result<Vec<Job>, Fault> {
         retried("list open jobs", async || {
             let link = self.database.browse().await?;

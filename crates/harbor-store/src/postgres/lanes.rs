@@ -18,10 +18,11 @@ use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::time::Timestamp;
 use tokio_postgres::Row;
 
+use crate::ending::End;
 use crate::pages::{IdRange, Seen};
 use crate::postgres::PostgresStore;
 use crate::postgres::database::{Tx, retried};
-use crate::postgres::ending::{self, End};
+use crate::postgres::ending;
 use crate::postgres::interventions::{self, Waits};
 use crate::postgres::pages::List;
 use crate::postgres::registry::find_tenant_number;

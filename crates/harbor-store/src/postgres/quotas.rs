@@ -1,7 +1,6 @@
 //! What tenants with a quota have published today, counted over all processes that take events.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use harbor_model::id::{TenantId, WorkerId};
@@ -33,7 +32,7 @@ impl Quotas for PostgresStore {
         }
         let added: Vec<&str> = by_tenant.keys().copied().collect();
         let counts: Vec<i64> = by_tenant.values().map(|count| bigint(*count)).collect();
-        let today = day_of(now);
+        let today = now.day();
         retried("count what was published", async || {
             let tx = self.database.begin_for_workers().await?;
             tx.execute(HEAR, &[&Uuid(node.number())]).await?;
@@ -47,12 +46,6 @@ impl Quotas for PostgresStore {
         })
         .await
     }
-}
-
-/// Days are counted from 1970 in UTC.
-fn day_of(instant: Timestamp) -> i64 {
-    let day = bigint(Duration::from_secs(24 * 60 * 60).as_millis());
-    instant.unix_ms().div_euclid(day)
 }
 
 pub(crate) const HEAR: &str = "INSERT INTO intake_nodes (id, heard_at) VALUES ($1, now())
@@ -80,7 +73,7 @@ pub(crate) const NODES: &str =
 /// Forgets the counts of days long gone, and processes that were not heard of for long. There is a row for
 /// each tenant with a quota and each of a few days.
 pub(crate) async fn forget_old(link: &Link, now: Timestamp) -> Result<(), Trouble> {
-    link.execute("DELETE FROM usage_days WHERE day < $1", &[&(day_of(now) - DAYS_KEPT)]).await?;
+    link.execute("DELETE FROM usage_days WHERE day < $1", &[&(now.day() - DAYS_KEPT)]).await?;
     let gone = "DELETE FROM intake_nodes WHERE id = ANY(ARRAY(
         SELECT id FROM intake_nodes WHERE heard_at < now() - interval '1 hour' FOR UPDATE SKIP LOCKED))";
     link.execute(gone, &[]).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use harbor_model::port::Fault;
 use harbor_model::time::Timestamp;
+use tokio_postgres::Row;
 
 use crate::pages::first_id_at;
 use crate::postgres::database::{Tx, retried};
@@ -167,6 +168,17 @@ pub(crate) const REMOVE_ATTEMPTS: &str = "DELETE FROM attempts WHERE tenant = $1
 
 pub(crate) const REMOVE_DELIVERIES: &str = "DELETE FROM deliveries_done WHERE tenant = $1 AND id = ANY($2)";
 
+/// The ids of those rows that say that theirs is not kept.
+fn past_of(rows: &[Row]) -> Result<Vec<Uuid>, Trouble> {
+    let mut past = Vec::new();
+    for row in rows {
+        if !value::<bool>(row, 1)? {
+            past.push(value(row, 0)?);
+        }
+    }
+    Ok(past)
+}
+
 async fn sweep_deliveries(
     tx: &Tx,
     floor: Floor,
@@ -177,12 +189,7 @@ async fn sweep_deliveries(
     let dead = floor.dead.unix_ms();
     let rows =
         tx.query(FIND_DELIVERIES, &[&floor.tenant, &Uuid(behind), &end, &bigint(limit), &dead]).await?;
-    let mut past = Vec::new();
-    for row in &rows {
-        if !value::<bool>(row, 1)? {
-            past.push(value::<Uuid>(row, 0)?);
-        }
-    }
+    let past = past_of(&rows)?;
     let mut count = 0;
     if !past.is_empty() {
         count += tx.execute(REMOVE_ATTEMPTS, &[&floor.tenant, &past]).await?;
@@ -231,12 +238,7 @@ async fn sweep_events(
     limit: usize,
 ) -> Result<Swept, Trouble> {
     let rows = tx.query(FIND_EVENTS, &[&floor.tenant, &Uuid(behind), &end, &bigint(limit)]).await?;
-    let mut past = Vec::new();
-    for row in &rows {
-        if !value::<bool>(row, 1)? {
-            past.push(value::<Uuid>(row, 0)?);
-        }
-    }
+    let past = past_of(&rows)?;
     let mut count = 0;
     if !past.is_empty() {
         let locked = tx.query(LOCK_EVENTS, &[&floor.tenant, &past]).await?;

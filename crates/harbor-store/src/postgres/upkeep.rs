@@ -10,9 +10,10 @@ use harbor_model::port::Fault;
 use harbor_model::port::upkeep::Upkeep;
 use harbor_model::time::Timestamp;
 
+use crate::ending::End;
 use crate::pages::first_id_at;
 use crate::postgres::database::{Link, retried};
-use crate::postgres::ending::{self, End};
+use crate::postgres::ending;
 use crate::postgres::registry::raise_directory_version;
 use crate::postgres::rows::{bigint, number, parsed, time_if_any, value};
 use crate::postgres::trouble::Trouble;
@@ -224,31 +225,35 @@ pub(crate) const FORGET_ENABLED: &str = "UPDATE endpoints SET enabled_at = NULL 
         WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.id < ulid_floor(e.enabled_at) LIMIT 1) IS NULL
     ORDER BY e.tenant, e.id LIMIT $1))";
 
-/// Endpoints that drain, and where nothing is left of what waited: nothing that was due before, and no head of a
-/// lane that was not tried since. Those behind it become due one after the other, each later than the drain began.
-pub(crate) const DRAINED: &str = "SELECT e.tenant, e.id FROM endpoints AS e
-    WHERE e.drain_since IS NOT NULL AND e.deleted_at IS NULL AND (
-        SELECT true FROM open_deliveries AS o
-        WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.due_at <= e.drain_since LIMIT 1) IS NULL
-      AND (
-        SELECT true FROM lanes AS l,
-        LATERAL (SELECT 1 FROM open_deliveries AS o
-                 WHERE o.tenant = l.tenant AND o.id = l.head_id AND o.attempt_count = 0 OFFSET 0) AS head
-        WHERE l.tenant = e.tenant AND l.endpoint_id = e.id AND l.held_at IS NULL
-          AND l.head_id < ulid_floor(e.drain_since + 1) LIMIT 1) IS NULL
-    ORDER BY e.tenant, e.id LIMIT $1";
+/// Whether the endpoint `e` drains, and nothing is left of what waited: nothing that was due before, and no head
+/// of a lane that was not tried since. Those behind it become due one after the other, each later than the
+/// drain began.
+macro_rules! has_drained {
+    () => {
+        "e.drain_since IS NOT NULL AND e.deleted_at IS NULL AND (
+            SELECT true FROM open_deliveries AS o
+            WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.due_at <= e.drain_since LIMIT 1) IS NULL
+          AND (
+            SELECT true FROM lanes AS l,
+            LATERAL (SELECT 1 FROM open_deliveries AS o
+                     WHERE o.tenant = l.tenant AND o.id = l.head_id AND o.attempt_count = 0 OFFSET 0) AS head
+            WHERE l.tenant = e.tenant AND l.endpoint_id = e.id AND l.held_at IS NULL
+              AND l.head_id < ulid_floor(e.drain_since + 1) LIMIT 1) IS NULL"
+    };
+}
 
-pub(crate) const END_DRAIN: &str = "UPDATE endpoints AS e
-    SET drain_per_second = NULL, drain_since = NULL, version = version + 1, updated_at = $3
-    WHERE e.tenant = $1 AND e.id = $2 AND e.drain_since IS NOT NULL AND e.deleted_at IS NULL AND (
-        SELECT true FROM open_deliveries AS o
-        WHERE o.tenant = e.tenant AND o.endpoint_id = e.id AND o.due_at <= e.drain_since LIMIT 1) IS NULL
-      AND (
-        SELECT true FROM lanes AS l,
-        LATERAL (SELECT 1 FROM open_deliveries AS o
-                 WHERE o.tenant = l.tenant AND o.id = l.head_id AND o.attempt_count = 0 OFFSET 0) AS head
-        WHERE l.tenant = e.tenant AND l.endpoint_id = e.id AND l.held_at IS NULL
-          AND l.head_id < ulid_floor(e.drain_since + 1) LIMIT 1) IS NULL";
+pub(crate) const DRAINED: &str = concat!(
+    "SELECT e.tenant, e.id FROM endpoints AS e WHERE ",
+    has_drained!(),
+    " ORDER BY e.tenant, e.id LIMIT $1"
+);
+
+pub(crate) const END_DRAIN: &str = concat!(
+    "UPDATE endpoints AS e
+     SET drain_per_second = NULL, drain_since = NULL, version = version + 1, updated_at = $3
+     WHERE e.tenant = $1 AND e.id = $2 AND ",
+    has_drained!()
+);
 
 fn ids(rows: &[tokio_postgres::Row]) -> Result<Vec<Uuid>, Trouble> {
     rows.iter().map(|row| value(row, 0)).collect()

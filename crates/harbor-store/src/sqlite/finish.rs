@@ -12,6 +12,7 @@ use harbor_model::time::Timestamp;
 use rusqlite::Connection;
 
 use crate::directory::DirectoryCache;
+use crate::ending::{End, EndColumns};
 use crate::sqlite::health;
 use crate::sqlite::lanes::{self, Lane};
 use crate::sqlite::leases::LeaseTable;
@@ -263,13 +264,6 @@ pub(crate) const END_OPEN: &str = "UPDATE deliveries
     WHERE tenant = ?1 AND id = ?2 AND due_at IS NOT NULL
     RETURNING endpoint_id, lane_key, event_id, event_type, attempt_count";
 
-/// How an open delivery ends without an attempt.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum End {
-    Cancelled,
-    Dead(Cause),
-}
-
 /// Ends an open delivery, which the caller must hold: with its place in its lane, where the next one goes, and
 /// with the notice of its death. False where it is not open.
 pub(crate) fn end_open(
@@ -316,20 +310,9 @@ fn mark_ended(
     end: End,
     now: Timestamp,
 ) -> Result<Option<Ended>, Trouble> {
-    let now = now.unix_ms();
+    let EndColumns { status, cause, dead_at, dlq_state } = end.columns(now);
     let mut update = conn.prepare_cached(END_OPEN)?;
-    let mut rows = match end {
-        End::Cancelled => {
-            let none: Option<&str> = None;
-            let status = DeliveryStatus::Cancelled.as_str();
-            update.query((tenant, blob(id), status, now, none, None::<i64>, none))?
-        }
-        End::Dead(cause) => {
-            let state = DeadLetterState::Open.as_str();
-            let status = DeliveryStatus::Dead.as_str();
-            update.query((tenant, blob(id), status, now, cause.as_str(), now, state))?
-        }
-    };
+    let mut rows = update.query((tenant, blob(id), status, now.unix_ms(), cause, dead_at, dlq_state))?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(Ended {
         endpoint_id: number(row, 0)?,

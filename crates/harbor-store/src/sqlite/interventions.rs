@@ -10,8 +10,9 @@ use harbor_model::port::interventions::{Intervened, Interventions};
 use harbor_model::time::Timestamp;
 use rusqlite::Connection;
 
+use crate::ending::End;
 use crate::sqlite::SqliteStore;
-use crate::sqlite::finish::{End, end_open};
+use crate::sqlite::finish::end_open;
 use crate::sqlite::history::find_delivery;
 use crate::sqlite::lanes::{NEVER, make_due};
 use crate::sqlite::leases::{LeaseTable, Seized};

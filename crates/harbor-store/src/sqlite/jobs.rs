@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use harbor_model::id::{DeliveryId, JobId, TenantId};
 use harbor_model::job::{Job, JobCounts, JobKind, JobStatus};
 use harbor_model::port::Fault;
-use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::jobs::{
+    JobCancelled, JobCreated, JobNote, JobSteps, Jobs, NewJob, Outcomes, Stepped,
+};
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -84,7 +86,10 @@ impl Jobs for SqliteStore {
         };
         self.database.change_of(tenant.clone(), stop).await
     }
+}
 
+#[async_trait]
+impl JobSteps for SqliteStore {
     async fn open_jobs(&self, limit: usize) -> Result<Vec<Job>, Fault> {
         self.database.browse(move |conn| open(conn, limit)).await
     }

@@ -14,9 +14,10 @@ use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::time::Timestamp;
 use rusqlite::Connection;
 
+use crate::ending::End;
 use crate::pages::{IdRange, Seen};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::finish::{End, end_open};
+use crate::sqlite::finish::end_open;
 use crate::sqlite::history::find_delivery;
 use crate::sqlite::leases::{LeaseTable, Seized};
 use crate::sqlite::pages::page;

@@ -10,9 +10,6 @@ use crate::sqlite::SqliteStore;
 use crate::sqlite::transaction::Tx;
 use crate::sqlite::trouble::Trouble;
 
-/// How long a day is.
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-
 #[async_trait]
 impl Quotas for SqliteStore {
     async fn count_usage(
@@ -21,7 +18,7 @@ impl Quotas for SqliteStore {
         taken: Vec<(TenantId, u64)>,
         now: Timestamp,
     ) -> Result<Usage, Fault> {
-        let day = now.unix_ms().div_euclid(DAY_MS);
+        let day = now.day();
         let count = move |tx: &mut Tx<'_>| {
             taken.iter().map(|(tenant_id, count)| count_of_day(tx, tenant_id, day, *count)).collect()
         };

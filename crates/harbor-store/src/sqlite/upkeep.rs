@@ -12,10 +12,11 @@ use harbor_model::time::Timestamp;
 use rusqlite::Connection;
 
 use crate::directory::DirectoryCache;
+use crate::ending::End;
 use crate::pages::first_id_at;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::deliveries::{BEGINNING, next_open_endpoint};
-use crate::sqlite::finish::{End, end_open};
+use crate::sqlite::finish::end_open;
 use crate::sqlite::leases::{LeaseTable, Seized};
 use crate::sqlite::rows::{blob, number, parsed, value};
 use crate::sqlite::sweep;

@@ -1,6 +1,7 @@
 //! Filters that several lists take.
 
 use clap::Args;
+use harbor_wire::delivery::{DeliveryFilter, DeliveryStatus};
 use jiff::Timestamp;
 
 use crate::args::moment::Moment;
@@ -28,6 +29,25 @@ pub(crate) struct TimeRange {
     /// Before this time: RFC 3339, or 2h for two hours ago
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
+}
+
+impl DeliveryArgs {
+    /// These deliveries of a stretch of time that stand so, as the API takes it for jobs.
+    pub(crate) fn filter(
+        self,
+        status: Option<DeliveryStatus>,
+        time: TimeRange,
+        now: Timestamp,
+    ) -> DeliveryFilter {
+        DeliveryFilter {
+            endpoint_id: self.endpoint,
+            event_id: self.event,
+            event_type: self.event_type,
+            status,
+            since: time.since(now),
+            until: time.until(now),
+        }
+    }
 }
 
 impl TimeRange {

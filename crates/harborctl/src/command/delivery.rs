@@ -196,14 +196,7 @@ impl ListDelivery {
 impl CancelAll {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let now = clock::now();
-        let filter = DeliveryFilter {
-            endpoint_id: self.which.endpoint,
-            event_id: self.which.event,
-            event_type: self.which.event_type,
-            status: self.status,
-            since: self.time.since(now),
-            until: self.time.until(now),
-        };
+        let filter = self.which.filter(self.status, self.time, now);
         // A filter says what is meant; without one it may be a slip.
         if filter == DeliveryFilter::default() {
             self.yes.confirm("Cancel every open delivery of the tenant?")?;

@@ -143,14 +143,7 @@ impl Start {
         if let Some(from) = self.from {
             return start_range(cx, from, self.to, self.which.endpoint, self.how, now).await;
         }
-        let filter = DeliveryFilter {
-            endpoint_id: self.which.endpoint,
-            event_id: self.which.event,
-            event_type: self.which.event_type,
-            status: self.status,
-            since: self.time.since(now),
-            until: self.time.until(now),
-        };
+        let filter = self.which.filter(self.status, self.time, now);
         if filter == DeliveryFilter::default() {
             let text =
                 "say what to replay: --ids, --from, or a filter like --endpoint or --status (see --help)";

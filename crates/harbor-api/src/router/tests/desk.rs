@@ -28,7 +28,7 @@ use harbor_model::port::history::{
 };
 use harbor_model::port::intake::{Intake, NewEvent, Published};
 use harbor_model::port::interventions::{Intervened, Interventions};
-use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::jobs::{JobCancelled, JobCreated, Jobs, NewJob};
 use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::observer::NoObserver;
 use harbor_model::port::page::{Page, PageAsk};
@@ -573,37 +573,5 @@ impl Jobs for Desk {
         }
         job.status = JobStatus::Cancelled;
         Ok(JobCancelled::Done(job.clone()))
-    }
-
-    async fn open_jobs(&self, _: usize) -> Result<Vec<Job>, Fault> {
-        unasked()
-    }
-
-    async fn count_matches(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        unasked()
-    }
-
-    async fn replay_batch(&self, _: &Job, _: Vec<DeliveryId>, _: Timestamp) -> Result<Stepped, Fault> {
-        unasked()
-    }
-
-    async fn cancel_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        unasked()
-    }
-
-    async fn purge_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        unasked()
-    }
-
-    async fn outcomes(&self, _: &Job) -> Result<Outcomes, Fault> {
-        unasked()
-    }
-
-    async fn note_job(&self, _: &Job, _: JobNote, _: Timestamp) -> Result<Option<Job>, Fault> {
-        unasked()
-    }
-
-    async fn forget_jobs(&self, _: Timestamp, _: usize) -> Result<usize, Fault> {
-        unasked()
     }
 }

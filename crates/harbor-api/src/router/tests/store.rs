@@ -26,7 +26,7 @@ use harbor_model::port::history::{
 };
 use harbor_model::port::intake::{Intake, NewEvent, Published};
 use harbor_model::port::interventions::{Intervened, Interventions};
-use harbor_model::port::jobs::{JobCancelled, JobCreated, JobNote, Jobs, NewJob, Outcomes, Stepped};
+use harbor_model::port::jobs::{JobCancelled, JobCreated, Jobs, NewJob};
 use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Endpoints, SubscriptionFilter, Subscriptions, Tenants};
@@ -385,38 +385,6 @@ impl Jobs for TroubledStore {
     }
 
     async fn cancel_job(&self, _: &TenantId, _: JobId, _: Timestamp) -> Result<JobCancelled, Fault> {
-        away()
-    }
-
-    async fn open_jobs(&self, _: usize) -> Result<Vec<Job>, Fault> {
-        away()
-    }
-
-    async fn count_matches(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        away()
-    }
-
-    async fn replay_batch(&self, _: &Job, _: Vec<DeliveryId>, _: Timestamp) -> Result<Stepped, Fault> {
-        away()
-    }
-
-    async fn cancel_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        away()
-    }
-
-    async fn purge_batch(&self, _: &Job, _: usize, _: Timestamp) -> Result<Stepped, Fault> {
-        away()
-    }
-
-    async fn outcomes(&self, _: &Job) -> Result<Outcomes, Fault> {
-        away()
-    }
-
-    async fn note_job(&self, _: &Job, _: JobNote, _: Timestamp) -> Result<Option<Job>, Fault> {
-        away()
-    }
-
-    async fn forget_jobs(&self, _: Timestamp, _: usize) -> Result<usize, Fault> {
         away()
     }
 }

@@ -7,8 +7,9 @@ use harbor_model::job::Job;
 use harbor_model::port::history::DeliveryFilter;
 use harbor_model::time::Timestamp;
 
+use crate::ending::End;
 use crate::postgres::database::Tx;
-use crate::postgres::ending::{self, End};
+use crate::postgres::ending;
 use crate::postgres::jobs::Step;
 use crate::postgres::jobs::candidates::{Place, ROWS_READ_MAX, range_before};
 use crate::postgres::rows::{bigint, value};

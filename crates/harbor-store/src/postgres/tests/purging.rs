@@ -6,7 +6,7 @@ use harbor_model::id::TenantId;
 use harbor_model::job::{Job, JobStatus, Task};
 use harbor_model::policy::order::OnDead;
 use harbor_model::port::deliveries::AttemptResult;
-use harbor_model::port::jobs::{Jobs, Stepped};
+use harbor_model::port::jobs::{JobSteps, Stepped};
 use harbor_model::port::registry::Tenants;
 use tokio_postgres::Client;
 

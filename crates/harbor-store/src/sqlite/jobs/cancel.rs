@@ -10,10 +10,11 @@ use harbor_model::port::jobs::Stepped;
 use harbor_model::time::{Clock, Timestamp};
 use rusqlite::Connection;
 
+use crate::ending::End;
 use crate::filters::is_delivery_wanted;
 use crate::pages::IdRange;
 use crate::sqlite::SqliteStore;
-use crate::sqlite::finish::{End, end_open};
+use crate::sqlite::finish::end_open;
 use crate::sqlite::jobs::{LOOK_MAX, is_as_read, put};
 use crate::sqlite::leases::{LeaseTable, Seized};
 use crate::sqlite::rows::{DELIVERY_COLUMNS, blob, delivery, number};

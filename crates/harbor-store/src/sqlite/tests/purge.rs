@@ -12,7 +12,7 @@ use harbor_model::id::TenantId;
 use harbor_model::job::{JobStatus, Task};
 use harbor_model::port::deliveries::AttemptResult;
 use harbor_model::port::history::{EventFilter, History};
-use harbor_model::port::jobs::{Jobs, Stepped};
+use harbor_model::port::jobs::{JobSteps, Stepped};
 use harbor_model::port::registry::Tenants;
 use harbor_model::port::upkeep::Upkeep;
 use rusqlite::Connection;

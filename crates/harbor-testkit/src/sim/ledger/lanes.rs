@@ -17,6 +17,7 @@ impl Ledger {
         let delivery = &self.deliveries[&request.delivery];
         let Some(lane) = delivery.lane.clone() else { return };
         let (label, endpoint, event) = (delivery.label.clone(), delivery.endpoint, delivery.event);
+        let is_replay = delivery.replay_of.is_some();
         let is_dazed = self.nodes.get(&request.node).is_none_or(|facts| facts.is_dazed);
         let was_disabled = self.endpoints[&endpoint].was_disabled;
         let is_held = self.held_lanes.contains(&(endpoint, lane.clone()));
@@ -24,7 +25,6 @@ impl Ledger {
             format!("{label} is sent though its lane is held")
         });
 
-        let is_replay = delivery_is_replay(self, request.delivery);
         let asked = self.events[&event].asked;
         let of_lane = self.deliveries.iter().filter(|(id, other)| {
             **id != request.delivery
@@ -123,8 +123,4 @@ impl Ledger {
             self.held_lanes.remove(&place);
         }
     }
-}
-
-fn delivery_is_replay(ledger: &Ledger, id: DeliveryId) -> bool {
-    ledger.deliveries[&id].replay_of.is_some()
 }
