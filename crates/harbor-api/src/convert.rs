@@ -8,5 +8,6 @@ pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod lane;
 pub(crate) mod policy;
+pub(crate) mod source;
 pub(crate) mod subscription;
 pub(crate) mod tenant;

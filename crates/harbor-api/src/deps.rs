@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use harbor_auth::authenticator::Authenticator;
 use harbor_ingest::publish::Publisher;
+use harbor_ingest::receive::Inlet;
 use harbor_model::chance::Rng;
 use harbor_model::policy::InstancePolicy;
 use harbor_model::port::Fault;
@@ -15,6 +16,7 @@ use harbor_model::port::handoff::Handoff;
 use harbor_model::port::history::History;
 use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::registry::{Endpoints, Subscriptions, Tenants};
+use harbor_model::port::sources::Sources;
 use harbor_model::time::Clock;
 use harbor_recover::dead_letters::DeadLetters;
 use harbor_recover::interventions::Interventions;
@@ -27,6 +29,8 @@ use crate::settings::Settings;
 pub struct Deps {
     /// Takes events in.
     pub publisher: Publisher,
+    /// Takes in what providers send to sources.
+    pub inlet: Inlet,
     /// Replays and discards.
     pub dead_letters: DeadLetters,
     /// Retries and cancels what is under way, releases lanes, expunges payloads.
@@ -47,6 +51,8 @@ pub struct Deps {
     pub breakers: Arc<dyn Breakers>,
     /// Keeps subscriptions.
     pub subscriptions: Arc<dyn Subscriptions>,
+    /// Keeps sources.
+    pub sources: Arc<dyn Sources>,
     /// Keeps API keys.
     pub api_keys: Arc<dyn ApiKeys>,
     /// Reads what happened.
@@ -63,6 +69,10 @@ pub struct Deps {
     pub rng: Arc<dyn Rng>,
     /// What the instance sets for all tenants.
     pub instance_policy: InstancePolicy,
+    /// Where the API is reached, without a slash at the end: what sources are told to be at.
+    pub base_url: String,
+    /// The same where it was set; none where it is guessed from the listening address.
+    pub public_url: Option<String>,
     /// Guards cursors against forgery; the same on every node.
     pub cursor_key: [u8; 32],
     /// The limits.

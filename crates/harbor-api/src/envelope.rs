@@ -130,7 +130,8 @@ fn write_problem(answer: &mut Response, refusal: &Refusal, id: &RequestId) {
     }
     let status = refusal.kind.status();
     if status == StatusCode::UNAUTHORIZED {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let scheme = if refusal.kind == Kind::Unauthorized { "Bearer" } else { "Webhook-Signature" };
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
     }
     if PASSING.contains(&status) {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECS);

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::budget::BodyShare;
 use crate::json::explain::{Mistake, explain};
 use crate::problem::{Kind, Refusal, Result};
 
@@ -38,13 +39,33 @@ pub(crate) struct BodyLimits {
 /// Reads a JSON body to its end.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Bytes> {
     check_content_type(headers)?;
-    match tokio::time::timeout(limits.timeout, collect(headers, body, limits.bytes_max)).await {
+    within(limits.timeout, collect(headers, body, limits.bytes_max, |_| Ok(()))).await
+}
+
+/// Reads a body of any media type to its end, out of a share of memory.
+pub(crate) async fn read_any(
+    headers: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+    share: &BodyShare,
+) -> Result<Bytes> {
+    within(limits.timeout, collect(headers, body, limits.bytes_max, |bytes| share.take(bytes))).await
+}
+
+async fn within(timeout: Duration, read: impl Future<Output = Result<Bytes>>) -> Result<Bytes> {
+    match tokio::time::timeout(timeout, read).await {
         Ok(read) => read,
         Err(_) => Err(Refusal::bare(Kind::BodyTimeout)),
     }
 }
 
-async fn collect(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Result<Bytes> {
+/// Reads a body. `admit` is asked about the bytes of each frame that has come.
+async fn collect(
+    headers: &HeaderMap,
+    mut body: Body,
+    bytes_max: usize,
+    admit: impl Fn(usize) -> Result<()>,
+) -> Result<Bytes> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         drain(body).await;
@@ -60,6 +81,7 @@ async fn collect(headers: &HeaderMap, mut body: Body, bytes_max: usize) -> Resul
             drain(body).await;
             return Err(too_large(bytes_max));
         }
+        admit(data.len())?;
         frames.push(data);
     }
     // Nearly every body is one frame: it is taken as it is, without a copy.

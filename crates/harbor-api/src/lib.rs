@@ -9,6 +9,7 @@
 
 pub mod deps;
 pub mod openapi;
+pub mod peer;
 pub mod router;
 pub mod settings;
 
@@ -16,6 +17,7 @@ mod call;
 mod rest;
 
 mod answer;
+mod budget;
 mod convert;
 mod cursor;
 mod docs;

@@ -11,6 +11,7 @@ use harbor_wire::event::{ListEventDeliveries, ListEvents};
 use harbor_wire::job::{ListJobs, ListReplays};
 use harbor_wire::lane::ListLanes;
 use harbor_wire::list::List;
+use harbor_wire::source::{ListRejections, ListSources};
 use harbor_wire::subscription::ListSubscriptions;
 use harbor_wire::tenant::ListTenants;
 use serde::Serialize;
@@ -36,7 +37,7 @@ macro_rules! list_queries {
 }
 
 list_queries!(ListApiKeys ListDeadLetters ListDeliveries ListEndpoints ListEventDeliveries ListEvents ListJobs
-    ListLanes ListReplays ListSubscriptions ListTenants);
+    ListLanes ListRejections ListReplays ListSources ListSubscriptions ListTenants);
 
 /// One page of one list, as it was asked for.
 pub(crate) struct Listing {

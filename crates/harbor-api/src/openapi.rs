@@ -45,6 +45,14 @@ use crate::router::TENANT_BASES;
         rest::lanes::list,
         rest::lanes::skip,
         rest::lanes::retry,
+        rest::sources::create,
+        rest::sources::list,
+        rest::sources::find,
+        rest::sources::update,
+        rest::sources::delete,
+        rest::sources::rotate_secret,
+        rest::sources::rejections,
+        rest::ingest::ingest,
         rest::subscriptions::create,
         rest::subscriptions::list,
         rest::subscriptions::find,
@@ -81,6 +89,7 @@ use crate::router::TENANT_BASES;
         (name = "events", description = "Publish events, and see what became of them."),
         (name = "endpoints", description = "URLs that want events."),
         (name = "subscriptions", description = "Which event types go to which endpoint."),
+        (name = "sources", description = "Addresses for the webhooks of providers, which are verified and become events."),
         (name = "deliveries", description = "One event owed to one endpoint, with every attempt."),
         (name = "dead letters", description = "Deliveries that are tried no more."),
         (name = "replays", description = "New deliveries of many old events, as jobs."),
@@ -238,6 +247,7 @@ fn path_parameters(path: &str, form: Form) -> Vec<Value> {
             "tenants" => "The tenant.",
             "endpoints" => "The endpoint.",
             "subscriptions" => "The subscription.",
+            "sources" | "ingest" => "The source.",
             "events" => "The event.",
             "deliveries" => "The delivery.",
             "dlq" => "The delivery that is dead.",
@@ -263,7 +273,8 @@ fn path_parameters(path: &str, form: Form) -> Vec<Value> {
 /// Changes of things that have versions.
 fn takes_if_match(method: &str, path: &str) -> bool {
     let has_versions =
-        path.contains("/endpoints/{id}") || path.contains("/subscriptions/{id}") || path == TENANT_BASES[0];
+        ["/endpoints/{id}", "/subscriptions/{id}", "/sources/{id}"].iter().any(|part| path.contains(part))
+            || path == TENANT_BASES[0];
     has_versions && method != "get" && !path.ends_with(":test") && !path.contains("/lanes")
 }
 

@@ -5,12 +5,14 @@ use harbor_auth::authenticator::CredentialError;
 use harbor_auth::permit::PermitError;
 use harbor_ingest::publish::PublishRefusal;
 use harbor_ingest::quota::QuotaStanding;
+use harbor_ingest::receive::ReceiveRefusal;
 use harbor_model::invalid::FieldError;
 use harbor_model::port::Fault;
 use harbor_recover::dead_letters::{DiscardRefusal, ReplayRefusal};
 use harbor_recover::interventions::{ExpungeRefusal, InterventionRefusal, ReleaseRefusal};
 use harbor_recover::jobs::{StartRefusal, StopRefusal};
 use harbor_recover::tenants::DeleteRefusal;
+use harbor_signature::source::Reason;
 use harbor_wire::problem::Problem;
 use http::StatusCode;
 use tracing::error;
@@ -51,11 +53,15 @@ problems! {
     IncompleteBody BAD_REQUEST "incomplete_body" "The body ended before it was complete";
     TenantRequired BAD_REQUEST "tenant_required" "The credential belongs to the instance, so the path must name a tenant";
     Unauthorized UNAUTHORIZED "unauthorized" "There is no valid credential";
+    InvalidSignature UNAUTHORIZED "invalid_signature" "The request does not prove that the source's provider sent it";
+    StaleTimestamp UNAUTHORIZED "stale_timestamp" "The request was signed too long ago, or in the future";
     Forbidden FORBIDDEN "forbidden" "The role of the credential does not allow this";
     TenantMismatch FORBIDDEN "tenant_mismatch" "The credential belongs to another tenant";
+    AddressNotAllowed FORBIDDEN "address_not_allowed" "The source takes no requests from this address";
     RouteNotFound NOT_FOUND "route_not_found" "There is nothing at this path";
     TenantNotFound NOT_FOUND "tenant_not_found" "There is no such tenant";
     EndpointNotFound NOT_FOUND "endpoint_not_found" "There is no such endpoint";
+    SourceNotFound NOT_FOUND "source_not_found" "There is no such source";
     SubscriptionNotFound NOT_FOUND "subscription_not_found" "There is no such subscription";
     EventNotFound NOT_FOUND "event_not_found" "There is no such event";
     DeliveryNotFound NOT_FOUND "delivery_not_found" "There is no such delivery";
@@ -68,6 +74,7 @@ problems! {
     BodyTimeout REQUEST_TIMEOUT "body_timeout" "The body did not arrive in time";
     TenantExists CONFLICT "tenant_exists" "The tenant id is taken, or its last bearer is still being removed";
     EndpointExists CONFLICT "endpoint_exists" "The endpoint is there already";
+    SourceExists CONFLICT "source_exists" "The source is there already";
     SubscriptionExists CONFLICT "subscription_exists" "The endpoint already has a subscription with this event type";
     ApiKeyExists CONFLICT "api_key_exists" "The API key is there already";
     LimitReached CONFLICT "limit_reached" "There are as many as there may be";
@@ -88,10 +95,12 @@ problems! {
     ValidationFailed UNPROCESSABLE_ENTITY "validation_failed" "The request is well-formed, but a field is wrong";
     FanOutTooLarge UNPROCESSABLE_ENTITY "fan_out_too_large" "More endpoints want the event than one event may go to";
     TenantCrowded TOO_MANY_REQUESTS "tenant_crowded" "The tenant has more events waiting to be stored than its share";
+    RateLimited TOO_MANY_REQUESTS "rate_limited" "The source takes no more requests for now";
     QuotaExceeded TOO_MANY_REQUESTS "quota_exceeded" "The tenant has published as much as its quota allows";
     Internal INTERNAL_SERVER_ERROR "internal_error" "The server has a bug";
     StorageUnavailable SERVICE_UNAVAILABLE "storage_unavailable" "The store is not available";
     NotReady SERVICE_UNAVAILABLE "not_ready" "What the server needs is not reachable";
+    Overloaded SERVICE_UNAVAILABLE "overloaded" "Too many bodies are being read at once";
     Timeout SERVICE_UNAVAILABLE "timeout" "The server did not answer in time";
 }
 
@@ -227,6 +236,32 @@ impl From<PublishRefusal> for Refusal {
             }
             PublishRefusal::Crowded => Self::new(Kind::TenantCrowded, refusal),
             PublishRefusal::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ReceiveRefusal> for Refusal {
+    fn from(refusal: ReceiveRefusal) -> Self {
+        match refusal {
+            ReceiveRefusal::NoSource => Self::new(Kind::SourceNotFound, refusal),
+            ReceiveRefusal::ForeignAddress(_) => Self::new(Kind::AddressNotAllowed, refusal),
+            ReceiveRefusal::Method => {
+                Self { detail: refusal.to_string(), ..Self::method_not_allowed("POST") }
+            }
+            ReceiveRefusal::TooLarge(_) => Self::new(Kind::PayloadTooLarge, refusal),
+            ReceiveRefusal::Unverified(rejection) => match rejection.reason {
+                Reason::StaleTimestamp { .. } => Self::new(Kind::StaleTimestamp, rejection),
+                Reason::MissingHeader { .. }
+                | Reason::DuplicateHeader { .. }
+                | Reason::MalformedHeader { .. }
+                | Reason::MalformedRequest { .. }
+                | Reason::SignatureMismatch
+                | Reason::CredentialMismatch => Self::new(Kind::InvalidSignature, rejection),
+            },
+            ReceiveRefusal::OverRate(standing) => {
+                Self { quota: Some(Box::new(standing)), ..Self::new(Kind::RateLimited, refusal) }
+            }
+            ReceiveRefusal::Publish(refusal) => refusal.into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each resource. Every handler says who may, reads the request, does one thing and answers.
 
+pub(crate) mod ingest;
 pub(crate) mod publish;
 
 pub(crate) mod api_keys;
@@ -11,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod lanes;
 pub(crate) mod replays;
+pub(crate) mod sources;
 pub(crate) mod subscriptions;
 pub(crate) mod tenants;
 
@@ -19,3 +21,4 @@ pub(crate) mod health;
 pub(crate) mod ping;
 
 pub(crate) mod change;
+pub(crate) mod rotation;

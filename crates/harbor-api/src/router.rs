@@ -7,19 +7,20 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use harbor_model::chance::Rng;
 use harbor_model::directory::TenantSnapshot;
 use harbor_model::id::TenantId;
 use harbor_model::time::Clock;
 
+use crate::budget::BodyBudget;
 use crate::cursor::CursorSeal;
 use crate::deps::{Deps, Readiness};
 use crate::envelope::{Envelope, wrap};
 use crate::problem::{Kind, Refusal, Result};
 use crate::rest::{
-    api_keys, dead_letters, deliveries, documents, endpoint_actions, endpoints, events, health, jobs, lanes,
-    ping, publish, replays, subscriptions, tenants,
+    api_keys, dead_letters, deliveries, documents, endpoint_actions, endpoints, events, health, ingest, jobs,
+    lanes, ping, publish, replays, sources, subscriptions, tenants,
 };
 use crate::settings::Settings;
 
@@ -30,6 +31,8 @@ pub(crate) const TENANT_BASES: [&str; 2] = ["/v1/tenants/{tenant_id}", "/v1"];
 pub(crate) struct Api {
     pub(crate) deps: Deps,
     pub(crate) cursors: CursorSeal,
+    /// For the bodies of requests to sources, which anybody may send.
+    pub(crate) ingest_bodies: BodyBudget,
 }
 
 impl Api {
@@ -50,7 +53,11 @@ pub fn router(deps: Deps) -> Router {
     let envelope = Envelope { clock: Arc::clone(&deps.clock), rng: Arc::clone(&deps.rng) };
     let (readiness, request_timeout) = (Arc::clone(&deps.readiness), deps.settings.request_timeout);
     let health = health::routes(readiness, deps.settings.readiness_timeout);
-    let api = Arc::new(Api { cursors: CursorSeal::new(&deps.cursor_key), deps });
+    let api = Arc::new(Api {
+        cursors: CursorSeal::new(&deps.cursor_key),
+        ingest_bodies: BodyBudget::new(deps.settings.ingest_bodies_bytes_max),
+        deps,
+    });
 
     let router = routes()
         .layer(from_fn_with_state(request_timeout, within))
@@ -106,6 +113,12 @@ fn routes() -> Router<Arc<Api>> {
     let router = of_tenant(router, "/subscriptions/{id}", || {
         get(subscriptions::find).patch(subscriptions::update).delete(subscriptions::delete)
     });
+    let router = of_tenant(router, "/sources", || get(sources::list).post(sources::create));
+    let router = of_tenant(router, "/sources/{id}", || {
+        get(sources::find).patch(sources::update).delete(sources::delete)
+    });
+    let router = of_tenant(router, "/sources/{id}/rotate-secret", || post(sources::rotate_secret));
+    let router = of_tenant(router, "/sources/{id}/rejections", || get(sources::rejections));
     let router = of_tenant(router, "/events", || get(events::list));
     let router = of_tenant(router, "/events/{id}", || get(events::find));
     let router = of_tenant(router, "/events/{id}/deliveries", || get(events::deliveries));
@@ -125,7 +138,9 @@ fn routes() -> Router<Arc<Api>> {
 }
 
 fn publish_routes() -> Router<Arc<Api>> {
-    let router = of_tenant(Router::new(), "/events:publish", || post(publish::publish));
+    // Providers see to their handshakes by various methods.
+    let router = Router::new().route("/ingest/{id}", any(ingest::ingest));
+    let router = of_tenant(router, "/events:publish", || post(publish::publish));
     of_tenant(router, "/events:batchPublish", || post(publish::batch_publish))
 }
 

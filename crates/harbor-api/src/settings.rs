@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::json::BodyLimits;
 
 /// The limits of the API.
@@ -13,6 +15,10 @@ pub struct Settings {
     pub batch_body_bytes_max: usize,
     /// The most events in a batch.
     pub batch_events_max: usize,
+    /// The most bytes in what a provider sends to a source.
+    pub ingest_body_bytes_max: usize,
+    /// The most bytes in all of those that are being taken in at a time. More are refused: anybody may send them.
+    pub ingest_bodies_bytes_max: usize,
     /// The most bytes in any other body.
     pub body_bytes_max: usize,
     /// The time in which a body must have arrived.
@@ -29,6 +35,10 @@ pub struct Settings {
     pub endpoints_max: usize,
     /// The most subscriptions of one endpoint.
     pub subscriptions_per_endpoint_max: usize,
+    /// The most sources of one tenant.
+    pub sources_max: usize,
+    /// Proxies that are believed when they say where a request to a source comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long an old secret signs as well, unless the caller says so.
     pub secret_overlap_default: Duration,
     /// The longest that an old secret may sign as well.
@@ -45,6 +55,8 @@ impl Default for Settings {
             publish_body_bytes_max: 1024 * 1024,
             batch_body_bytes_max: 16 * 1024 * 1024,
             batch_events_max: 1_000,
+            ingest_body_bytes_max: 1024 * 1024,
+            ingest_bodies_bytes_max: 256 * 1024 * 1024,
             body_bytes_max: 256 * 1024,
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
@@ -53,6 +65,8 @@ impl Default for Settings {
             list_limit_max: 500,
             endpoints_max: 10_000,
             subscriptions_per_endpoint_max: 1_000,
+            sources_max: 1_000,
+            trusted_proxies: Vec::new(),
             secret_overlap_default: 24 * HOUR,
             secret_overlap_max: 30 * 24 * HOUR,
             secrets_max: 5,
@@ -77,14 +91,24 @@ impl Settings {
                 wrong.push(rule.to_owned());
             }
         };
-        let bodies = [self.publish_body_bytes_max, self.batch_body_bytes_max, self.body_bytes_max];
+        let bodies = [
+            self.publish_body_bytes_max,
+            self.batch_body_bytes_max,
+            self.ingest_body_bytes_max,
+            self.body_bytes_max,
+        ];
         must(bodies.iter().all(|max| *max >= 1024), "body limits must be at least 1024 bytes");
+        must(
+            self.ingest_bodies_bytes_max >= self.ingest_body_bytes_max,
+            "ingest_bodies_bytes_max must be at least ingest_body_bytes_max",
+        );
         must(self.batch_events_max >= 1, "batch_events_max must be at least 1");
         let times = [self.body_timeout, self.request_timeout, self.readiness_timeout];
         must(times.iter().all(|time| !time.is_zero()), "timeouts must be longer than nothing");
         let limits = 1..=self.list_limit_max;
         must(limits.contains(&self.list_limit_default), "list_limit_default must be 1 to list_limit_max");
         must(self.endpoints_max >= 1, "endpoints_max must be at least 1");
+        must(self.sources_max >= 1, "sources_max must be at least 1");
         must(self.subscriptions_per_endpoint_max >= 1, "subscriptions_per_endpoint_max must be at least 1");
         must(
             self.secret_overlap_default <= self.secret_overlap_max,

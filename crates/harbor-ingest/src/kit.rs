@@ -1,6 +1,6 @@
 //! A publisher in a test: its ports answer as they are told and remember what they were asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use harbor_model::port::handoff::{Handoff, LaneWanted, Reservation};
 use harbor_model::port::intake::{Intake, NewEvent, Published};
 use harbor_model::port::observer::{
     AttemptSeen, BreakerSeen, CommitSeen, DisabledSeen, EndSeen, Observer, PublishResult, PublishSeen,
-    ThrottleSeen,
+    ReceiveSeen, ThrottleSeen,
 };
 use harbor_model::port::quotas::{Quotas, Usage};
 use harbor_model::tenant::{Tenant, TenantPolicy};
@@ -88,6 +88,7 @@ pub(crate) fn snapshot(subscribers: &[Subscriber], limits: QuotaLayer) -> Arc<Te
         quota: quota(limits),
         endpoints: subscribers.iter().map(|(id, order, _)| (endpoint(*id), view(*id, *order))).collect(),
         routes: Routes::new(routes),
+        sources: HashMap::new(),
     })
 }
 
@@ -227,6 +228,7 @@ impl Observer for Ports {
     fn published(&self, seen: PublishSeen<'_>) {
         self.seen.lock().unwrap().push(seen.result);
     }
+    fn received(&self, _: ReceiveSeen) {}
     fn attempted(&self, _: AttemptSeen<'_>) {}
     fn ended(&self, _: EndSeen<'_>) {}
     fn committed(&self, _: CommitSeen) {}

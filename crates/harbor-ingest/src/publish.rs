@@ -23,7 +23,7 @@ use harbor_model::port::observer::{Observer, PublishResult, PublishSeen};
 use harbor_model::time::{Clock, Timestamp};
 
 use crate::quota::{Meter, QuotaStanding};
-use crate::request::{PublishRequest, Settings};
+use crate::request::{PublishRequest, Relayed, Settings};
 
 /// The type of the event that tests an endpoint.
 pub const TEST_EVENT_TYPE: &str = "harborhook.test";
@@ -138,6 +138,24 @@ pub(crate) struct Prepared {
     reservation: Reservation,
 }
 
+impl Prepared {
+    /// The event's delivery, where it has exactly one.
+    pub(crate) fn only_delivery(&self) -> Option<DeliveryId> {
+        match self.event.deliveries.as_slice() {
+            [only] => Some(only.id),
+            _ => None,
+        }
+    }
+}
+
+/// What tells whether an event that came in at a source came before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReceivedKey {
+    pub(crate) text: String,
+    /// Whether each repeat makes it hold for longer.
+    pub(crate) slides: bool,
+}
+
 /// What is needed of an event once the store has answered.
 struct Waiting {
     body: Arc<EventBody>,
@@ -246,7 +264,7 @@ impl Publisher {
             }
             let chosen = FanOut { endpoints: vec![endpoint], skipped: Vec::new() };
             let prepared = self.prepare(&snapshot, &accepted, chosen)?;
-            let delivery_id = prepared.event.deliveries.first().expect("one endpoint has one delivery").id;
+            let delivery_id = prepared.only_delivery().expect("one endpoint has one delivery");
             if let Some(result) = self.store(vec![prepared]).await.pop().expect("one event has one outcome") {
                 return result.map(|receipt| TestReceipt { event_id: receipt.event_id, delivery_id });
             }
@@ -265,19 +283,24 @@ impl Publisher {
         if !snapshot.quota.is_limited() {
             return (open, 0);
         }
-        let now = self.deps.clock.now();
         let mut charged = 0;
         let is_allowed = |(position, _): &(usize, Accepted)| {
-            match self.meter.take(&snapshot.tenant.id, &snapshot.quota, now) {
+            match self.charge_one(snapshot) {
                 Ok(is_counted) => charged += u32::from(is_counted),
-                Err(standing) => {
-                    results[*position] = Some(Err(PublishRefusal::QuotaExceeded(standing)));
+                Err(refusal) => {
+                    results[*position] = Some(Err(refusal));
                     return false;
                 }
             }
             true
         };
         (open.into_iter().filter(is_allowed).collect(), charged)
+    }
+
+    /// Takes one event of the tenant's quota. Answers whether something was taken.
+    pub(crate) fn charge_one(&self, snapshot: &TenantSnapshot) -> Result<bool, PublishRefusal> {
+        let taken = self.meter.take(&snapshot.tenant.id, &snapshot.quota, self.deps.clock.now());
+        taken.map_err(PublishRefusal::QuotaExceeded)
     }
 
     /// Prepares and stores what is open, by the directory of the moment. Answers what must be done again.
@@ -338,18 +361,42 @@ impl Publisher {
             key: key.clone(),
             fingerprint: fingerprint(&event_type, &request.payload),
             expires_at: now + self.settings.idempotency_window,
+            slides: false,
         });
+        let (content_type, headers) = match request.relayed.take() {
+            Some(Relayed { content_type, headers }) => (Some(content_type), headers),
+            None => (None, Vec::new()),
+        };
         let body = Arc::new(EventBody {
             id: EventId::new(now, rng),
             tenant_id: tenant.clone(),
             event_type,
             payload: std::mem::take(&mut request.payload),
-            content_type: None,
-            headers: Vec::new(),
+            content_type,
+            headers,
             trace: request.trace.take().unwrap_or_else(|| TraceContext::begin(rng)),
             created_at: now,
         });
         Accepted { body, request, idempotency, joins_lanes: false }
+    }
+
+    /// Gives an event that came in at a source its body. The key alone tells whether it came before: a provider
+    /// that repeats an event need not repeat it to the byte.
+    pub(crate) fn received(
+        &self,
+        tenant: &TenantId,
+        request: PublishRequest,
+        event_type: EventType,
+        key: Option<ReceivedKey>,
+    ) -> Accepted {
+        let accepted = self.body_of(tenant, request, event_type);
+        let idempotency = key.map(|key| IdempotencyClaim {
+            fingerprint: fingerprint_of(&[key.text.as_bytes()]),
+            key: key.text,
+            expires_at: accepted.body.created_at + self.settings.idempotency_window,
+            slides: key.slides,
+        });
+        Accepted { idempotency, joins_lanes: true, ..accepted }
     }
 
     /// Makes the deliveries that were chosen, and reserves lane room for those that may start at once.
@@ -469,7 +516,7 @@ impl Publisher {
         }
     }
 
-    fn observe(
+    pub(crate) fn observe(
         &self,
         tenant_id: &TenantId,
         results: &[Result<PublishReceipt, PublishRefusal>],
@@ -519,11 +566,14 @@ pub(crate) fn unsettled() -> PublishRefusal {
 
 /// What a repeat under the same idempotency key must agree in.
 fn fingerprint(event_type: &EventType, payload: &[u8]) -> [u8; 32] {
-    let mut sha256 = digest::Context::new(&digest::SHA256);
-    sha256.update(event_type.as_str().as_bytes());
     // An event type holds no NUL, so type and payload cannot run into each other.
-    sha256.update(&[0]);
-    sha256.update(payload);
+    fingerprint_of(&[event_type.as_str().as_bytes(), &[0], payload])
+}
+
+/// SHA-256 of `parts`, one after the other.
+pub(crate) fn fingerprint_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut sha256 = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| sha256.update(part));
     sha256.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 

@@ -225,6 +225,13 @@ impl Meter {
         }
     }
 
+    /// This process's part of a rate that all processes share, and is in use now.
+    pub(crate) fn part_of(&self, limit: RateLimit, now: Timestamp) -> RateLimit {
+        let mut state = self.state();
+        state.used_at = Some(now);
+        part(limit, state.nodes)
+    }
+
     /// Says that nobody knows whether the others were told. They are told again: rather a little too much
     /// is counted than too little.
     fn unsettle(&self, taken: Vec<(TenantId, u64)>) {
@@ -288,11 +295,7 @@ impl Tally {
     fn renew(&mut self, quota: &Quota, nodes: u32, now: Timestamp) {
         self.turn(now.day());
         (self.rate, self.per_day) = (quota.rate.value, quota.per_day.value);
-        let part = |limit: RateLimit| RateLimit {
-            per_second: (limit.per_second / nodes).max(1),
-            burst: (limit.burst / nodes).max(1),
-        };
-        self.bucket = TokenBucket::renewed(self.bucket, self.rate.map(part), now);
+        self.bucket = TokenBucket::renewed(self.bucket, self.rate.map(|rate| part(rate, nodes)), now);
     }
 
     /// Begins another day.
@@ -358,6 +361,11 @@ impl Tally {
         let is_of_today = self.per_day.is_some() && self.day == now.day();
         !is_of_today && self.bucket.is_none_or(|bucket| bucket.is_full(now))
     }
+}
+
+/// The part of one of several processes.
+fn part(limit: RateLimit, nodes: u32) -> RateLimit {
+    RateLimit { per_second: (limit.per_second / nodes).max(1), burst: (limit.burst / nodes).max(1) }
 }
 
 fn standing_of_second(rate: RateLimit, left: u32, reset: Duration) -> QuotaStanding {

@@ -15,7 +15,7 @@ use harbor_model::time::Timestamp;
 pub struct PublishRequest {
     /// Its type, unchecked.
     pub event_type: String,
-    /// The bytes to deliver, exactly; JSON unless `content_type` says otherwise.
+    /// The bytes to deliver, exactly; JSON unless `relayed` says otherwise.
     pub payload: Bytes,
     /// What makes a repeat of it a duplicate.
     pub idempotency_key: Option<String>,
@@ -29,6 +29,17 @@ pub struct PublishRequest {
     pub metadata: BTreeMap<String, String>,
     /// The publisher's trace.
     pub trace: Option<TraceContext>,
+    /// What is relayed besides, of a request that came in at a source; none for JSON that was published.
+    pub relayed: Option<Relayed>,
+}
+
+/// What of a provider's request goes to endpoints besides its body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// The media type of the body.
+    pub content_type: String,
+    /// Its headers that are kept: lower-case names and values, in their order.
+    pub headers: Vec<(String, String)>,
 }
 
 /// The limits of a publish.

@@ -28,7 +28,7 @@ impl AddressPolicy {
 }
 
 /// The IPv4 address that an IPv4-mapped IPv6 address stands for, or the address itself.
-fn unwrap_v4(address: IpAddr) -> IpAddr {
+pub(crate) fn unwrap_v4(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::address::AddressPolicy;
 use crate::decide::fan_out::Routes;
 use crate::endpoint::Endpoint;
-use crate::id::EndpointId;
+use crate::id::{EndpointId, SourceId};
 use crate::policy::Policy;
 use crate::policy::quota::Quota;
+use crate::source::Source;
 use crate::tenant::Tenant;
 
 /// Everything that publish and delivery need to know of one tenant, at one version.
@@ -26,6 +27,8 @@ pub struct TenantSnapshot {
     pub endpoints: HashMap<EndpointId, Arc<EndpointView>>,
     /// Its subscriptions.
     pub routes: Routes,
+    /// Its inbound doors.
+    pub sources: HashMap<SourceId, Arc<Source>>,
 }
 
 /// One endpoint as the engine sees it.

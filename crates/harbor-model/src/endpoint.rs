@@ -11,7 +11,7 @@ use crate::address::AddressPolicy;
 use crate::header::CustomHeader;
 use crate::id::{EndpointId, TenantId};
 use crate::policy::PolicyLayer;
-use crate::secret::Secret;
+use crate::secret::TimedSecret;
 use crate::time::Timestamp;
 
 /// A URL that wants events, with its secrets, policy and limits.
@@ -28,7 +28,7 @@ pub struct Endpoint {
     /// Where requests go.
     pub url: EndpointUrl,
     /// What signs requests, newest first; at least one has no end.
-    pub secrets: Vec<EndpointSecret>,
+    pub secrets: Vec<TimedSecret>,
     /// What it adds to requests.
     pub headers: Vec<CustomHeader>,
     /// What it sets for itself.
@@ -60,15 +60,6 @@ impl Endpoint {
     pub fn was_disabled_since(&self, made_at: Timestamp) -> bool {
         self.enabled_at.is_some_and(|enabled_at| made_at < enabled_at)
     }
-}
-
-/// One of an endpoint's secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSecret {
-    /// The secret text.
-    pub secret: Secret,
-    /// When it ceases to sign; none for the current one.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// The rate at which an endpoint takes what waited in the store while it was paused.

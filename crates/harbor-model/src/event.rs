@@ -21,7 +21,7 @@ pub struct EventBody {
     pub tenant_id: TenantId,
     /// Its type.
     pub event_type: EventType,
-    /// The bytes as they were published.
+    /// The bytes as they were published or received.
     pub payload: Bytes,
     /// The media type of the payload; none for JSON that was published.
     pub content_type: Option<String>,
@@ -50,6 +50,8 @@ pub struct Event {
     pub metadata: BTreeMap<String, String>,
     /// Whom it went to.
     pub fan_out: FanOutRecord,
+    /// Whether its payload was removed for good. An empty payload alone does not say so.
+    pub is_expunged: bool,
 }
 
 /// What is kept of a fan-out.
@@ -57,7 +59,7 @@ pub struct Event {
 pub struct FanOutRecord {
     /// How many deliveries it made.
     pub count: u32,
-    /// Endpoints that matched and were disabled; at most [`SKIPPED_KEPT_MAX`] of them.
+    /// Endpoints that it was for and that were disabled, or had been deleted; at most [`SKIPPED_KEPT_MAX`].
     pub skipped: Vec<EndpointId>,
 }
 

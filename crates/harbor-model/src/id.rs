@@ -106,6 +106,10 @@ ids! {
     SubscriptionId "sub";
     /// Names one delivery. Prints as `dlv_` followed by 26 characters.
     DeliveryId "dlv";
+    /// Names one source. Prints as `src_` followed by 26 characters.
+    SourceId "src";
+    /// Names one request that a source refused. Prints as `rej_` followed by 26 characters.
+    RejectionId "rej";
     /// Names one attempt. Prints as `att_` followed by 26 characters.
     AttemptId "att";
     /// Names one API key; not the key itself. Prints as `key_` followed by 26 characters.

@@ -19,6 +19,7 @@ pub mod header;
 pub mod job;
 pub mod lane;
 pub mod notice;
+pub mod source;
 pub mod subscription;
 pub mod tenant;
 

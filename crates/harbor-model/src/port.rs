@@ -18,6 +18,7 @@ pub mod observer;
 pub mod page;
 pub mod quotas;
 pub mod registry;
+pub mod sources;
 pub mod upkeep;
 pub mod workers;
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::time::Timestamp;
+
 /// A secret text. It has no `Display`, its `Debug` says nothing, and its memory is wiped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -23,5 +25,26 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// A secret that may end: after a rotation the former one holds for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedSecret {
+    /// The secret text.
+    pub secret: Secret,
+    /// When it ceases to hold; none for the current one.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl TimedSecret {
+    /// A secret without an end.
+    pub fn lasting(secret: Secret) -> Self {
+        Self { secret, expires_at: None }
+    }
+
+    /// Whether it holds at `now`.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
     }
 }

@@ -18,7 +18,7 @@ use harbor_model::invalid::FieldError;
 use harbor_model::port::breakers::BreakerState;
 use harbor_model::port::observer::{
     AttemptSeen, BreakerSeen, CommitSeen, DisabledSeen, EndSeen, Observer, PublishResult, PublishSeen,
-    ThrottleSeen,
+    ReceiveResult, ReceiveSeen, ThrottleSeen,
 };
 use harbor_model::time::Timestamp;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -28,8 +28,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::label::{
-    AttemptLabels, BuildLabels, Capped, DeliveryLabels, EndpointPart, ReasonLabels, ResultLabels,
-    StateLabels, TenantLabels,
+    AttemptLabels, BuildLabels, Capped, DeliveryLabels, EndpointPart, IngestLabels, ReasonLabels,
+    ResultLabels, StateLabels, TenantLabels,
 };
 use crate::process::Usage;
 
@@ -92,6 +92,7 @@ pub struct Metrics {
     publishes: Family<ResultLabels, Counter>,
     publish_duration: Histogram,
     quota_refused: Family<TenantLabels, Counter>,
+    ingest: Family<IngestLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
     delivery_latency: Histogram,
     dead_letters: Family<ReasonLabels, Counter>,
@@ -143,6 +144,7 @@ impl Metrics {
             publishes: Family::default(),
             publish_duration: Histogram::new(DURATION_BUCKETS),
             quota_refused: Family::default(),
+            ingest: Family::default(),
             deliveries: Family::default(),
             delivery_latency: Histogram::new(LATENCY_BUCKETS),
             dead_letters: Family::default(),
@@ -204,6 +206,7 @@ impl Metrics {
             "Events refused because their tenant had published its quota",
             self.quota_refused.clone(),
         );
+        r.register("ingest", "Requests to sources, by their provider and result", self.ingest.clone());
         r.register("deliveries", "Deliveries that became final", self.deliveries.clone());
         r.register(
             "delivery_latency_seconds",
@@ -345,6 +348,21 @@ impl Observer for Metrics {
         };
         self.publishes.get_or_create(&ResultLabels { result }).inc();
         self.publish_duration.observe(seen.took.as_secs_f64());
+    }
+
+    fn received(&self, seen: ReceiveSeen) {
+        let result = match seen.result {
+            ReceiveResult::Stored => "stored",
+            ReceiveResult::Duplicate => "duplicate",
+            ReceiveResult::Handshake => "handshake",
+            ReceiveResult::Unverified => "unverified",
+            ReceiveResult::ForeignAddress => "address_not_allowed",
+            ReceiveResult::BadBody => "bad_body",
+            ReceiveResult::OverRate => "over_rate",
+            ReceiveResult::Refused => "refused",
+            ReceiveResult::Fault => "fault",
+        };
+        self.ingest.get_or_create(&IngestLabels { provider: seen.provider.as_str(), result }).inc();
     }
 
     fn attempted(&self, seen: AttemptSeen<'_>) {

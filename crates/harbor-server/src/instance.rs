@@ -13,6 +13,7 @@ use harbor_deliver::send::resolve::SystemResolver;
 use harbor_deliver::send::tls::SetupError;
 use harbor_deliver::worker::{self, Worker};
 use harbor_ingest::publish::{self, Publisher};
+use harbor_ingest::rejections::RejectionLog;
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::Rng;
 use harbor_model::policy::InstancePolicy;
@@ -161,19 +162,22 @@ impl Instance {
         };
 
         let publisher = make_publisher(settings, &store, &handoff, &senses);
+        let rejections = Arc::new(RejectionLog::new(store.clone()));
         let Routers { api, probes } = surface::routers(Parts {
             settings,
             instance_policy: policy,
             cursor_key: derived.cursor,
             store: store.clone(),
             publisher: publisher.clone(),
+            rejections: rejections.clone(),
+            base_url: base_url.clone(),
             handoff: handoff.clone(),
             authenticator,
             clock: senses.clock.clone(),
             rng: senses.rng.clone(),
             stopping: stopping.clone(),
         });
-        let engine = Engine { store: &store, worker: worker.as_ref(), publisher, handoff };
+        let engine = Engine { store: &store, worker: worker.as_ref(), publisher, rejections, handoff };
         let Tasks { tracker: tasks, open_jobs } = tasks::start(settings, engine, &senses, &stopping);
         let scraped = Scraped {
             metrics: senses.metrics.clone(),

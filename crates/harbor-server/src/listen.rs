@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use harbor_api::peer::Peer;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -152,8 +153,8 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
         };
         match connected {
-            Ok((stream, place)) => {
-                shared.tasks.spawn(converse(stream, place, Arc::clone(&shared)));
+            Ok((stream, peer, place)) => {
+                shared.tasks.spawn(converse(stream, peer, place, Arc::clone(&shared)));
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted: {error}");
@@ -166,19 +167,20 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
 async fn connect(
     socket: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let place = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = socket.accept().await?;
+    let (stream, address) = socket.accept().await?;
     // It fails only where the client has gone already, which the first read will tell.
     let _ = stream.set_nodelay(true);
-    Ok((stream, place))
+    Ok((stream, Peer(address.ip()), place))
 }
 
 /// Serves one connection until its client ends it, its time is over, or the server stops.
-async fn converse(stream: TcpStream, _place: OwnedSemaphorePermit, shared: Arc<Shared>) {
+async fn converse(stream: TcpStream, peer: Peer, _place: OwnedSemaphorePermit, shared: Arc<Shared>) {
     let Shared { settings, stop, abort, tasks, .. } = &*shared;
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request: hyper::Request<Incoming>| {
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let busy = Activity::begin_request(&activity);
         let answer = shared.router.clone().call(request);
         async move {

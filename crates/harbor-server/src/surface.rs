@@ -8,6 +8,8 @@ use harbor_api::deps::{Deps, Readiness};
 use harbor_api::router::{ops_router, router};
 use harbor_auth::authenticator::Authenticator;
 use harbor_ingest::publish::Publisher;
+use harbor_ingest::receive::{self, Inlet};
+use harbor_ingest::rejections::RejectionLog;
 use harbor_model::chance::Rng;
 use harbor_model::policy::InstancePolicy;
 use harbor_model::port::Fault;
@@ -29,6 +31,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) cursor_key: [u8; 32],
     pub(crate) store: Arc<dyn Store>,
     pub(crate) publisher: Publisher,
+    pub(crate) rejections: Arc<RejectionLog>,
+    /// Where the API is reached.
+    pub(crate) base_url: String,
     pub(crate) handoff: Arc<dyn Handoff>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -70,8 +75,15 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
     );
     let tenant_removal = TenantRemoval { tenants: store.clone(), clock: clock.clone(), rng: rng.clone() };
     let probes = ops_router(readiness.clone(), clock.clone(), rng.clone(), &settings.api);
+    let inlet = Inlet::new(receive::Deps {
+        publisher: parts.publisher.clone(),
+        sources: store.clone(),
+        history: store.clone(),
+        rejections: parts.rejections,
+    });
     let api = router(Deps {
         publisher: parts.publisher,
+        inlet,
         dead_letters,
         interventions,
         jobs,
@@ -82,6 +94,7 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
         endpoints: store.clone(),
         breakers: store.clone(),
         subscriptions: store.clone(),
+        sources: store.clone(),
         api_keys: store.clone(),
         lanes: store.clone(),
         history: store,
@@ -90,6 +103,8 @@ pub(crate) fn routers(parts: Parts<'_>) -> Routers {
         clock,
         rng,
         instance_policy: parts.instance_policy,
+        public_url: settings.server.public_url.is_some().then(|| parts.base_url.clone()),
+        base_url: parts.base_url,
         cursor_key: parts.cursor_key,
         settings: settings.api.clone(),
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use harbor_deliver::worker::Worker;
 use harbor_ingest::publish::Publisher;
 use harbor_ingest::quota;
+use harbor_ingest::rejections::{self, RejectionLog};
 use harbor_model::id::WorkerId;
 use harbor_model::port::handoff::Handoff;
 use harbor_recover::jobs::runner::{self, OpenJobs, Runner};
@@ -24,6 +25,7 @@ pub(crate) struct Engine<'a> {
     /// None where this process does not deliver.
     pub(crate) worker: Option<&'a Worker>,
     pub(crate) publisher: Publisher,
+    pub(crate) rejections: Arc<RejectionLog>,
     pub(crate) handoff: Arc<dyn Handoff>,
 }
 
@@ -41,7 +43,7 @@ pub(crate) fn start(
     senses: &Senses,
     stopping: &CancellationToken,
 ) -> Tasks {
-    let Engine { store, worker, publisher, handoff } = engine;
+    let Engine { store, worker, publisher, rejections, handoff } = engine;
     let tracker = TaskTracker::new();
     let node = WorkerId::new(senses.clock.now(), &*senses.rng);
     if settings.has_role(Role::Api) {
@@ -52,6 +54,7 @@ pub(crate) fn start(
             node,
         };
         tracker.spawn(quota::run(deps, stopping.clone()));
+        tracker.spawn(rejections::run(rejections, senses.clock.clone(), stopping.clone()));
     }
     let mut open_jobs = None;
     if settings.has_role(Role::Scheduler) {

@@ -35,6 +35,8 @@ pub mod summary;
 
 pub mod registry;
 
+pub mod sources;
+
 pub mod directory;
 
 pub mod enabling;
@@ -84,6 +86,11 @@ macro_rules! conformance {
                 a_delivery_that_is_born_leased_is_in_flight
                 a_duplicate_lends_nothing
                 a_publish_whose_caller_has_gone_leaves_its_deliveries_free
+                a_claim_that_slides_holds_from_its_last_repeat_on
+                a_claim_that_does_not_slide_ends_when_it_was_to
+                another_event_does_not_move_the_end_of_a_claim
+                a_late_repeat_of_an_earlier_time_does_not_shorten_a_claim
+                two_repeats_in_a_batch_both_slide
             }
             leasing {
                 only_endpoints_with_due_deliveries_are_named
@@ -196,6 +203,24 @@ macro_rules! conformance {
                 a_subscription_stands_once
                 there_are_no_more_subscriptions_than_may_be
                 subscriptions_can_be_read_listed_changed_and_deleted
+            }
+            sources {
+                a_source_survives_with_its_secrets
+                a_source_without_anything_optional_can_be_read
+                sources_are_listed_newest_first_and_each_once
+                a_change_of_an_old_version_of_a_source_conflicts
+                there_are_no_more_sources_than_may_be
+                every_change_of_a_source_is_in_the_directory_at_once
+                an_owner_is_found_by_the_id_of_its_source_alone
+                a_source_of_a_deleted_tenant_has_no_owner
+                a_refused_request_can_be_read_as_it_was
+                refused_requests_are_counted_and_the_newest_of_each_source_kept
+                what_was_refused_earlier_but_is_noted_later_takes_no_newer_ones_place
+                refused_requests_are_listed_newest_first_and_each_once
+                what_a_source_refused_that_has_gone_counts_for_nothing
+                a_deleted_source_is_gone_with_what_it_refused
+                the_count_of_a_source_is_left_alone_by_its_changes
+                what_a_source_refuses_changes_neither_its_version_nor_the_directory
             }
             directory {
                 an_unknown_tenant_has_no_directory

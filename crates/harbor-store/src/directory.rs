@@ -14,6 +14,7 @@ use harbor_model::id::{EndpointId, TenantId};
 use harbor_model::policy::quota::Quota;
 use harbor_model::policy::{InstancePolicy, Layers, Policy};
 use harbor_model::port::Fault;
+use harbor_model::source::Source;
 use harbor_model::tenant::Tenant;
 
 /// What the instance's settings say for every tenant.
@@ -31,6 +32,7 @@ pub(crate) struct TenantRows {
     pub directory_version: u64,
     pub endpoints: Vec<Endpoint>,
     pub subscriptions: Vec<(EventTypePattern, EndpointId)>,
+    pub sources: Vec<Source>,
 }
 
 impl TenantRows {
@@ -52,6 +54,7 @@ impl TenantRows {
             addresses: addresses_of(&self.tenant, instance),
             quota: Quota::resolve(&instance.policy.quota, &self.tenant.policy.quota),
             routes: Routes::new(self.subscriptions),
+            sources: self.sources.into_iter().map(|source| (source.id, Arc::new(source))).collect(),
             tenant: self.tenant,
         }
     }

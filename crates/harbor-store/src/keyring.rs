@@ -1,12 +1,11 @@
 //! The tenants' data keys, unwrapped once; and what they seal, as text.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 
-use harbor_model::endpoint::EndpointSecret;
 use harbor_model::header::CustomHeader;
-use harbor_model::id::EndpointId;
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -61,29 +60,48 @@ pub(crate) fn data_key_place(tenant: i64) -> String {
     format!("data_keys/{tenant}")
 }
 
-/// What of an endpoint is sealed. Its name binds the sealed value to its column.
+/// What is sealed. Its name binds the sealed value to its column.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sealed {
-    Secrets,
-    Headers,
+    EndpointSecrets,
+    EndpointHeaders,
+    SourceSecrets,
 }
 
 impl Sealed {
-    /// Binds a sealed value to its row and column.
-    pub(crate) fn place(self, tenant: i64, id: EndpointId) -> String {
-        let column = match self {
-            Self::Secrets => "secrets",
-            Self::Headers => "headers",
+    /// Binds a sealed value to its row, which has this id, and its column.
+    pub(crate) fn place(self, tenant: i64, id: impl Display) -> String {
+        let (table, column) = match self {
+            Self::EndpointSecrets => ("endpoints", "secrets"),
+            Self::EndpointHeaders => ("endpoints", "headers"),
+            Self::SourceSecrets => ("sources", "secrets"),
         };
-        format!("endpoints/{tenant}/{id}/{column}")
+        format!("{table}/{tenant}/{id}/{column}")
     }
 }
 
+/// A secret as it is written into the text that is sealed.
 #[derive(Serialize, Deserialize)]
-struct SecretJson {
+pub(crate) struct SecretJson {
     secret: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<i64>,
+}
+
+impl SecretJson {
+    pub(crate) fn of(known: &TimedSecret) -> Self {
+        Self {
+            secret: known.secret.expose().to_owned(),
+            expires_at_ms: known.expires_at.map(Timestamp::unix_ms),
+        }
+    }
+
+    pub(crate) fn into_secret(mut self) -> TimedSecret {
+        TimedSecret {
+            secret: Secret::new(std::mem::take(&mut self.secret)),
+            expires_at: self.expires_at_ms.map(Timestamp::from_unix_ms),
+        }
+    }
 }
 
 impl Drop for SecretJson {
@@ -105,26 +123,16 @@ impl Drop for HeaderJson {
 }
 
 /// Writes secrets as the text that is sealed.
-pub(crate) fn secrets_to_plain(secrets: &[EndpointSecret]) -> Zeroizing<Vec<u8>> {
-    let json: Vec<SecretJson> = secrets
-        .iter()
-        .map(|known| SecretJson {
-            secret: known.secret.expose().to_owned(),
-            expires_at_ms: known.expires_at.map(Timestamp::unix_ms),
-        })
-        .collect();
+pub(crate) fn secrets_to_plain(secrets: &[TimedSecret]) -> Zeroizing<Vec<u8>> {
+    let json: Vec<SecretJson> = secrets.iter().map(SecretJson::of).collect();
     Zeroizing::new(serde_json::to_vec(&json).expect("texts make JSON"))
 }
 
 /// Reads what [`secrets_to_plain`] wrote.
-pub(crate) fn secrets_from_plain(plain: &[u8]) -> Result<Vec<EndpointSecret>, Damaged> {
+pub(crate) fn secrets_from_plain(plain: &[u8]) -> Result<Vec<TimedSecret>, Damaged> {
     let json: Vec<SecretJson> =
         serde_json::from_slice(plain).map_err(|error| Damaged::new("secrets", error))?;
-    let secret = |mut known: SecretJson| EndpointSecret {
-        secret: Secret::new(std::mem::take(&mut known.secret)),
-        expires_at: known.expires_at_ms.map(Timestamp::from_unix_ms),
-    };
-    Ok(json.into_iter().map(secret).collect())
+    Ok(json.into_iter().map(SecretJson::into_secret).collect())
 }
 
 /// Writes headers as the text that is sealed.

@@ -104,8 +104,9 @@ enum ClientErrorsJson {
     All,
 }
 
+/// A rate limit, as stores keep it.
 #[derive(PartialEq, Serialize, Deserialize)]
-struct RateLimitJson {
+pub(crate) struct RateLimitJson {
     per_second: u32,
     burst: u32,
 }

@@ -24,6 +24,7 @@ mod layers;
 mod notices;
 mod pages;
 mod registry;
+mod sources;
 mod turns;
 
 #[cfg(any(test, feature = "conformance"))]

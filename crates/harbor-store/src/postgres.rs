@@ -43,6 +43,7 @@ mod jobs;
 mod maintenance;
 mod pages;
 mod quotas;
+mod rejections;
 mod replay;
 mod retention;
 mod sweep;

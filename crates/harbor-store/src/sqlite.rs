@@ -40,6 +40,7 @@ mod history;
 mod jobs;
 mod pages;
 mod quotas;
+mod rejections;
 mod replay;
 mod sweep;
 mod upkeep;

@@ -14,6 +14,7 @@ use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::notices::Notices;
 use harbor_model::port::quotas::Quotas;
 use harbor_model::port::registry::{Endpoints, Subscriptions, Tenants};
+use harbor_model::port::sources::{Rejections, Sources};
 use harbor_model::port::upkeep::{Replays, Upkeep};
 use harbor_model::port::workers::Workers;
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub trait Store:
     + Tenants
     + Endpoints
     + Subscriptions
+    + Sources
+    + Rejections
     + ApiKeys
     + Replays
     + Interventions

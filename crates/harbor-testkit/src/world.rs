@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use harbor_deliver::worker::{self, Worker};
 use harbor_ingest::publish::{self, PublishReceipt, PublishRefusal, Publisher};
+use harbor_ingest::receive::{self, Inlet};
+use harbor_ingest::rejections::RejectionLog;
 use harbor_ingest::request::PublishRequest;
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::{Rng, SeededRng};
@@ -52,6 +54,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// The publisher.
     pub publisher: Publisher,
+    /// What sources take in by.
+    pub inlet: Inlet,
     /// The worker.
     pub worker: Worker,
     /// The tenant.
@@ -88,9 +92,26 @@ impl World {
         let receivers = Arc::new(ScriptedReceivers::new(clock.clone()));
         let worker = start_worker(deps_of(&store, &clock, &rng, &receivers)).await;
         let publisher = publisher_of(&store, &worker, &clock, &rng);
+        let inlet = Inlet::new(receive::Deps {
+            publisher: publisher.clone(),
+            sources: store.clone(),
+            history: store.clone(),
+            rejections: Arc::new(RejectionLog::new(store.clone())),
+        });
         let tenant = create_tenant(&*store, "tn_world").await;
         let operation = Operation::new(&store, &worker, &publisher, &clock, &rng);
-        Self { clock, receivers, store, publisher, worker, tenant, rng, operation, _database: database }
+        Self {
+            clock,
+            receivers,
+            store,
+            publisher,
+            inlet,
+            worker,
+            tenant,
+            rng,
+            operation,
+            _database: database,
+        }
     }
 
     /// A publisher beside the world's own, as another process has one.

@@ -19,5 +19,6 @@ mod flow {
     mod retention;
     mod retries;
     mod shares;
+    mod sources;
     mod trouble;
 }

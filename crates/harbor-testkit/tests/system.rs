@@ -16,4 +16,5 @@ mod system {
     mod publishers;
     mod purge;
     mod set_up;
+    mod sources;
 }

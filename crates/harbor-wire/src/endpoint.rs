@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::debug::opaque_debug;
 use crate::object;
 use crate::patch::Patch;
 use crate::policy::{
@@ -316,17 +317,6 @@ pub struct ListEndpoints {
     /// The `next_cursor` of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-}
-
-/// Writes out `Debug` for types that hold secrets: it names them and shows nothing.
-macro_rules! opaque_debug {
-    ($($name:ident)*) => {$(
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(concat!(stringify!($name), "(…)"))
-            }
-        }
-    )*};
 }
 
 opaque_debug!(CreateEndpoint UpdateEndpoint Endpoint RotateSecret RotatedSecret);

@@ -100,6 +100,9 @@ pub enum BatchResult {
     "id": "evt_01jd3x7m2r8v4q6t0w9y1z3b5d",
     "event_type": "appointment.created",
     "payload": {"appointment": 42},
+    "payload_encoding": "json",
+    "content_type": "application/json",
+    "headers": {},
     "expunged": false,
     "created_at": "2026-01-31T12:00:00.000Z",
     "occurred_at": null,
@@ -116,9 +119,15 @@ pub struct Event {
     pub id: String,
     /// What happened.
     pub event_type: String,
-    /// The payload as it was published; null once it is expunged.
+    /// The payload as it was published or received; null once it is expunged.
     #[schema(value_type = serde_json::Value)]
     pub payload: Box<RawValue>,
+    /// How `payload` shows it: what a source received need not be JSON.
+    pub payload_encoding: PayloadEncoding,
+    /// The media type that it is delivered with.
+    pub content_type: String,
+    /// The provider's headers that go on to endpoints with it, of an event that came in at a source.
+    pub headers: BTreeMap<String, String>,
     /// Whether the payload was removed for good.
     pub expunged: bool,
     /// When it was published.
@@ -145,12 +154,24 @@ pub struct Event {
     pub fanout: FanOut,
 }
 
+/// How bytes are shown in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadEncoding {
+    /// They are JSON, and stand as they are.
+    Json,
+    /// They are a text in UTF-8, as a string.
+    Text,
+    /// They are bytes, as a string in base64.
+    Base64,
+}
+
 /// Whom an event went to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FanOut {
     /// How many deliveries it made.
     pub count: u32,
-    /// Endpoints that wanted it and were disabled; the first 100.
+    /// Endpoints that wanted it and were disabled, or had been deleted; the first 100.
     pub skipped_endpoint_ids: Vec<String>,
     /// Why there is no delivery; null where there is one.
     #[schema(required)]
@@ -163,7 +184,7 @@ pub struct FanOut {
 pub enum UnmatchedReason {
     /// No subscription matches its type.
     NoSubscription,
-    /// Every endpoint that wants it is disabled.
+    /// Every endpoint that wants it is disabled, or has been deleted.
     EndpointsDisabled,
 }
 

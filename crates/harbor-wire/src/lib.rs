@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod job;
 pub mod lane;
+pub mod source;
 pub mod subscription;
 pub mod tenant;
 
@@ -22,6 +23,7 @@ pub mod patch;
 pub mod policy;
 pub mod problem;
 
+mod debug;
 mod object;
 
 #[cfg(feature = "client")]

@@ -1,5 +1,9 @@
 //! Events: what is published, and how events are shown.
 
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use harbor_ingest::request::{PublishRequest, Settings};
 use harbor_model::event::trace::TraceContext;
@@ -46,6 +50,7 @@ pub(crate) fn read(
         ordering_key: event.ordering_key,
         metadata: event.metadata.unwrap_or_default(),
         trace: around.trace,
+        relayed: None,
     };
     match checks.finish() {
         Ok(()) => Ok(request),
@@ -72,30 +77,72 @@ pub(crate) fn write_summary(event: &EventSummary) -> wire::EventSummary {
 /// Writes out an event with its payload.
 ///
 /// # Errors
-/// The payload is not the JSON that it was when it was taken: the store is damaged.
+/// The payload was published and is not the JSON that it was when it was taken: the store is damaged.
 pub(crate) fn write(event: &Event) -> Result<wire::Event, Fault> {
-    // Nothing is no JSON: it is what is left of a payload that was removed.
-    let is_expunged = event.body.payload.is_empty();
-    let bytes = if is_expunged { b"null".to_vec() } else { event.body.payload.to_vec() };
-    let text = String::from_utf8(bytes);
-    let text = text.map_err(|error| Fault::new("the payload of an event is not UTF-8", error))?;
-    let payload = RawValue::from_string(text);
-    let payload = payload.map_err(|error| Fault::new("the payload of an event is not JSON", error))?;
+    let body = &event.body;
+    let (payload, payload_encoding) = match &body.content_type {
+        _ if event.is_expunged => (json_of("null".to_owned())?, wire::PayloadEncoding::Json),
+        None => (published(&body.payload)?, wire::PayloadEncoding::Json),
+        Some(_) => received(&body.payload)?,
+    };
     Ok(wire::Event {
-        id: event.body.id.to_string(),
-        event_type: event.body.event_type.to_string(),
+        id: body.id.to_string(),
+        event_type: body.event_type.to_string(),
         payload,
-        expunged: is_expunged,
-        created_at: event.body.created_at.to_string(),
+        payload_encoding,
+        content_type: body.content_type.clone().unwrap_or_else(|| "application/json".to_owned()),
+        headers: write_headers(&body.headers),
+        expunged: event.is_expunged,
+        created_at: body.created_at.to_string(),
         occurred_at: event.occurred_at.map(|at| at.to_string()),
         deliver_at: event.deliver_at.map(|at| at.to_string()),
         ordering_key: event.ordering_key.clone(),
         idempotency_key: event.idempotency_key.clone(),
         metadata: event.metadata.clone(),
-        trace_id: event.body.trace.trace_id_text(),
+        trace_id: body.trace.trace_id_text(),
         fanout_count: event.fan_out.count,
         fanout: write_fan_out(&event.fan_out),
     })
+}
+
+/// A payload that was JSON when it was published.
+fn published(payload: &[u8]) -> Result<Box<RawValue>, Fault> {
+    let text = String::from_utf8(payload.to_vec());
+    json_of(text.map_err(|error| Fault::new("the payload of an event is not UTF-8", error))?)
+}
+
+/// A payload that a source received: anything.
+fn received(payload: &[u8]) -> Result<(Box<RawValue>, wire::PayloadEncoding), Fault> {
+    let Ok(text) = str::from_utf8(payload) else {
+        let text = serde_json::to_string(&BASE64_STANDARD.encode(payload)).expect("a text makes JSON");
+        return Ok((json_of(text)?, wire::PayloadEncoding::Base64));
+    };
+    if let Ok(json) = RawValue::from_string(text.to_owned()) {
+        return Ok((json, wire::PayloadEncoding::Json));
+    }
+    let text = serde_json::to_string(text).expect("a text makes JSON");
+    Ok((json_of(text)?, wire::PayloadEncoding::Text))
+}
+
+fn json_of(text: String) -> Result<Box<RawValue>, Fault> {
+    RawValue::from_string(text).map_err(|error| Fault::new("the payload of an event is not JSON", error))
+}
+
+/// What repeats a name stands behind the first of it, as HTTP joins values.
+fn write_headers(headers: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut written: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        match written.get_mut(name) {
+            Some(known) => {
+                known.push_str(", ");
+                known.push_str(value);
+            }
+            None => {
+                written.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    written
 }
 
 fn write_fan_out(fan_out: &FanOutRecord) -> wire::FanOut {

@@ -1,20 +1,17 @@
 //! What can be done to an endpoint beside changing its fields.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use harbor_auth::permit::Action;
-use harbor_model::endpoint::{DisabledReason, Drain, Endpoint, EndpointSecret};
+use harbor_model::endpoint::{DisabledReason, Drain, Endpoint};
 use harbor_model::id::EndpointId;
 use harbor_model::invalid::FieldError;
 use harbor_model::policy::written::RATE;
 use harbor_model::port::deliveries::EndpointKey;
-use harbor_model::secret::Secret;
-use harbor_model::text::print_duration;
 use harbor_model::time::Timestamp;
 use harbor_wire::endpoint as wire;
 use serde::de::DeserializeOwned;
@@ -24,10 +21,10 @@ use crate::answer;
 use crate::call::{Call, parse_id};
 use crate::convert::checks::Checks;
 use crate::convert::endpoint::read_secret;
-use crate::convert::policy::read_duration;
 use crate::json::{self, NoFields};
 use crate::problem::{Kind, Refusal, Result};
 use crate::rest::endpoints::{change, generate_secret, show};
+use crate::rest::rotation::{Rotation, read_overlap};
 use crate::router::Api;
 
 /// Takes `POST {id}:verb`.
@@ -124,55 +121,29 @@ pub(crate) async fn rotate_secret(State(api): State<Arc<Api>>, call: Call, body:
     let tenant = call.tenant(&api, Action::Change).await?;
     let id: EndpointId = call.id(Kind::EndpointNotFound)?;
     let body = call.body(body, api.settings().body_limits()).await?;
-    let (secret, overlap) = read_rotation(&api, json::parse_optional(&body)?)?;
-    let secret = secret.unwrap_or_else(|| generate_secret(&api));
-    let now = api.deps.clock.now();
-    let old_ends_at = now + overlap;
-    let secrets_max = api.settings().secrets_max;
+    let rotation = read_rotation(&api, json::parse_optional(&body)?)?;
 
     let edit = |former: &Endpoint| {
-        let secrets = rotated(&former.secrets, &secret, now, old_ends_at, secrets_max);
+        let secrets = rotation.of(&former.secrets);
         Ok(Endpoint { secrets, ..former.clone() })
     };
     change(&api, &call, &tenant, id, edit).await?;
 
     Ok(answer::secret(answer::ok(&wire::RotatedSecret {
         id: id.to_string(),
-        secret: secret.expose().to_owned(),
-        previous_secret_expires_at: old_ends_at.to_string(),
+        secret: rotation.secret.expose().to_owned(),
+        previous_secret_expires_at: rotation.old_ends_at.to_string(),
     })))
 }
 
-fn read_rotation(api: &Api, rotation: wire::RotateSecret) -> Result<(Option<Secret>, Duration)> {
-    let settings = api.settings();
+fn read_rotation(api: &Api, asked: wire::RotateSecret) -> Result<Rotation> {
     let mut checks = Checks::default();
-    let secret = rotation.secret.and_then(|secret| read_secret(secret, &mut checks));
-    let overlap = read_duration("overlap", rotation.overlap.as_deref(), &mut checks);
-    let overlap = overlap.unwrap_or(settings.secret_overlap_default);
-    if overlap > settings.secret_overlap_max {
-        let max = print_duration(settings.secret_overlap_max);
-        checks.refuse("overlap", format!("must be at most {max}"));
-    }
+    let secret = asked.secret.and_then(|secret| read_secret(secret, &mut checks));
+    let overlap = read_overlap(asked.overlap.as_deref(), api.settings(), &mut checks);
     checks.finish()?;
-    Ok((secret, overlap))
-}
-
-/// The secrets after a rotation, newest first: the new one, and those that still sign for a while.
-fn rotated(
-    former: &[EndpointSecret],
-    secret: &Secret,
-    now: Timestamp,
-    old_ends_at: Timestamp,
-    secrets_max: usize,
-) -> Vec<EndpointSecret> {
-    let newest = EndpointSecret { secret: secret.clone(), expires_at: None };
-    let older = former.iter().filter(|old| old.secret != *secret).map(|old| EndpointSecret {
-        secret: old.secret.clone(),
-        // A later rotation can end a secret sooner, never keep it longer.
-        expires_at: Some(old.expires_at.map_or(old_ends_at, |end| end.min(old_ends_at))),
-    });
-    let older = older.filter(|old| old.expires_at.is_some_and(|end| now < end));
-    std::iter::once(newest).chain(older).take(secrets_max).collect()
+    let secret = secret.unwrap_or_else(|| generate_secret(api));
+    let now = api.deps.clock.now();
+    Ok(Rotation { secret, now, old_ends_at: now + overlap, secrets_max: api.settings().secrets_max })
 }
 
 /// The endpoint after it was resumed. One that drains already goes on with what it drains, at the new rate.
@@ -228,42 +199,4 @@ async fn change_by<T: ActionBody>(
     let endpoint = change(api, call, tenant_id, endpoint_id, |former| Ok(edit(former, &asked, now))).await?;
     api.deps.handoff.announce(&[EndpointKey { tenant_id: tenant_id.clone(), endpoint_id }]);
     show(api, &snapshot, &endpoint).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
-
-    #[test]
-    fn the_old_secret_signs_until_its_overlap_ends() {
-        let secret = |text: &str| Secret::new(text.to_owned());
-        let old = |text: &str, ends: Option<u64>| EndpointSecret {
-            secret: secret(text),
-            expires_at: ends.map(|secs| NOW + Duration::from_secs(secs)),
-        };
-        let check = |former: &[EndpointSecret], overlap: u64, expected: &[EndpointSecret]| {
-            let ends = NOW + Duration::from_secs(overlap);
-            assert_eq!(rotated(former, &secret("new"), NOW, ends, 3), expected);
-        };
-        check(&[old("a", None)], 60, &[old("new", None), old("a", Some(60))]);
-        check(&[old("a", None)], 0, &[old("new", None)]);
-        check(
-            &[old("a", None), old("b", Some(30)), old("c", Some(0))],
-            60,
-            &[old("new", None), old("a", Some(60)), old("b", Some(30))],
-        );
-        check(
-            &[old("a", None), old("b", Some(90))],
-            60,
-            &[old("new", None), old("a", Some(60)), old("b", Some(60))],
-        );
-        check(
-            &[old("a", None), old("b", Some(30)), old("c", Some(20))],
-            60,
-            &[old("new", None), old("a", Some(60)), old("b", Some(30))],
-        );
-        check(&[old("new", None), old("a", Some(30))], 60, &[old("new", None), old("a", Some(30))]);
-    }
 }

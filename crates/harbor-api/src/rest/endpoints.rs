@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::response::Response;
 use harbor_auth::permit::Action;
 use harbor_model::directory::TenantSnapshot;
-use harbor_model::endpoint::{Endpoint, EndpointSecret};
+use harbor_model::endpoint::Endpoint;
 use harbor_model::event_type::EventTypePattern;
 use harbor_model::id::{EndpointId, SubscriptionId, TenantId};
 use harbor_model::port::deliveries::EndpointKey;
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::subscription::Subscription;
 use harbor_model::time::Timestamp;
 use harbor_wire::endpoint as wire;
@@ -90,7 +90,7 @@ fn made(
         name: fields.name,
         description: fields.description,
         url: fields.url,
-        secrets: vec![EndpointSecret { secret, expires_at: None }],
+        secrets: vec![TimedSecret { secret, expires_at: None }],
         headers: fields.headers,
         policy: fields.policy,
         metadata: fields.metadata,
@@ -242,6 +242,11 @@ pub(crate) async fn change(
 async fn load(api: &Api, tenant: &TenantId, id: EndpointId) -> Result<Endpoint> {
     let found = api.deps.endpoints.find_endpoint(tenant, id).await?;
     found.ok_or_else(|| Refusal::bare(Kind::EndpointNotFound))
+}
+
+/// Refuses an endpoint that does not exist.
+pub(crate) async fn must_exist(api: &Api, tenant: &TenantId, id: EndpointId) -> Result<()> {
+    load(api, tenant, id).await.map(drop)
 }
 
 /// The endpoint as it is answered.

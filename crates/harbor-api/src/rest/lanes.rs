@@ -18,6 +18,7 @@ use crate::convert;
 use crate::json::{self, NoFields};
 use crate::list::Listing;
 use crate::problem::{Kind, Refusal, Result};
+use crate::rest::endpoints::must_exist;
 use crate::router::Api;
 
 /// Lists the ordered lanes of an endpoint that have somebody in them or are held, the youngest first.
@@ -88,13 +89,6 @@ async fn begin(api: &Api, call: &Call, body: Body) -> Result<(TenantId, Endpoint
     json::parse_optional::<NoFields>(&body)?;
     must_exist(api, &tenant, endpoint).await?;
     Ok((tenant, endpoint, LaneKey::new(key)))
-}
-
-async fn must_exist(api: &Api, tenant: &TenantId, id: EndpointId) -> Result<()> {
-    match api.deps.endpoints.find_endpoint(tenant, id).await? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::bare(Kind::EndpointNotFound)),
-    }
 }
 
 fn settle(key: &LaneKey, released: Result<Option<DeliveryId>, ReleaseRefusal>) -> Result<Response> {

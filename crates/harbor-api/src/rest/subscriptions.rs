@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use harbor_auth::permit::Action;
-use harbor_model::id::{EndpointId, SubscriptionId, TenantId};
+use harbor_model::id::{SubscriptionId, TenantId};
 use harbor_model::subscription::Subscription;
 use harbor_wire::list::List;
 use harbor_wire::subscription as wire;
@@ -22,6 +22,7 @@ use crate::list::{Listing, owner_name};
 use crate::merge::merge;
 use crate::problem::{Kind, Refusal, Result};
 use crate::rest::change::{Kinds, ROUNDS_MAX, settle, settle_update};
+use crate::rest::endpoints::must_exist;
 use crate::router::Api;
 
 const KINDS: Kinds = Kinds { missing: Kind::SubscriptionNotFound, exists: Kind::SubscriptionExists };
@@ -128,13 +129,6 @@ fn patched(former: &Subscription, patch: Map<String, Value>) -> Result<Subscript
     let document = json::document(&convert::subscription::write_fields(former));
     let fields = convert::subscription::read(&json::parse_document(merge(document, patch))?)?;
     Ok(Subscription { pattern: fields.pattern, endpoint_id: fields.endpoint_id, ..former.clone() })
-}
-
-async fn must_exist(api: &Api, tenant: &TenantId, id: EndpointId) -> Result<()> {
-    match api.deps.endpoints.find_endpoint(tenant, id).await? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::bare(Kind::EndpointNotFound)),
-    }
 }
 
 /// Removes a subscription.

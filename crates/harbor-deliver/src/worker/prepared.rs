@@ -8,6 +8,7 @@ use harbor_model::address::AddressPolicy;
 use harbor_model::directory::EndpointView;
 use harbor_model::event::EventBody;
 use harbor_model::event::trace::TraceContext;
+use harbor_model::header::is_reserved;
 use harbor_model::port::deliveries::{EndpointKey, LeasedDelivery};
 use harbor_model::time::Timestamp;
 use harbor_signature::{SigningKey, harborhook, standard};
@@ -27,6 +28,9 @@ const REPLAY_OF: HeaderName = HeaderName::from_static("x-harborhook-replay-of");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// Stands before the name of a relayed header whose own name is taken.
+const ORIGINAL: &str = "x-original-";
 
 /// The endpoints that are ready.
 #[derive(Default)]
@@ -116,7 +120,7 @@ impl PreparedEndpoint {
         let webhook_id = if delivery.new_webhook_id { &delivery_id } else { &event_id };
 
         let mut headers = self.headers.clone();
-        relay(&mut headers, body);
+        relay(&mut headers, &self.headers, body);
         let keys = self.keys_at(now);
         let signing = self.view.policy.signing.value;
         let seconds = now.unix_s();
@@ -164,13 +168,15 @@ pub(crate) struct Planned<'a> {
     pub(crate) trace: &'a TraceContext,
 }
 
-/// Adds the content type, and the original headers of what is relayed.
-fn relay(headers: &mut HeaderMap, body: &EventBody) {
+/// Adds the content type, and the original headers of what is relayed. Where a name is one of ours or of the
+/// endpoint's own headers, that stands, and the original goes as `x-original-<name>`.
+fn relay(headers: &mut HeaderMap, own: &HeaderMap, body: &EventBody) {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let content_type = body.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
     headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
     for (name, value) in &body.headers {
-        let name = HeaderName::from_bytes(name.as_bytes());
+        let is_taken = is_reserved(name) || own.contains_key(name);
+        let name = if is_taken { format!("{ORIGINAL}{name}").parse() } else { name.parse::<HeaderName>() };
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             headers.append(name, value);
         }

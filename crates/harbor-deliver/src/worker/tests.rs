@@ -1,6 +1,6 @@
 //! A worker between ports that answer as they are told. What it makes of a real store is in the flow tests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use harbor_model::decide::fan_out::Routes;
 use harbor_model::decide::retry::{INTERRUPTIONS_MAX, Next};
 use harbor_model::delivery::Cause;
 use harbor_model::directory::{EndpointView, TenantSnapshot};
-use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointSecret, EndpointUrl};
+use harbor_model::endpoint::{DisabledReason, Endpoint, EndpointUrl};
 use harbor_model::event::EventBody;
 use harbor_model::event::trace::TraceContext;
 use harbor_model::id::{DeliveryId, EndpointId, EventId, TenantId, WorkerId};
@@ -27,10 +27,11 @@ use harbor_model::port::deliveries::{
 };
 use harbor_model::port::directory::Directory;
 use harbor_model::port::observer::{
-    AttemptSeen, BreakerSeen, CommitSeen, DisabledSeen, EndSeen, Observer, PublishSeen, ThrottleSeen,
+    AttemptSeen, BreakerSeen, CommitSeen, DisabledSeen, EndSeen, Observer, PublishSeen, ReceiveSeen,
+    ThrottleSeen,
 };
 use harbor_model::port::workers::{Leader, Roll, Workers};
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::{Clock, Timestamp};
 
@@ -82,7 +83,7 @@ fn snapshot(policy: PolicyLayer) -> Arc<TenantSnapshot> {
         name: None,
         description: None,
         url: EndpointUrl::parse("https://example.com/", &AddressPolicy::default()).unwrap(),
-        secrets: vec![EndpointSecret { secret, expires_at: None }],
+        secrets: vec![TimedSecret { secret, expires_at: None }],
         headers: Vec::new(),
         policy: policy.clone(),
         metadata: BTreeMap::new(),
@@ -110,6 +111,7 @@ fn snapshot(policy: PolicyLayer) -> Arc<TenantSnapshot> {
         quota: Quota::resolve(&QuotaLayer::default(), &QuotaLayer::default()),
         endpoints: [(endpoint_id, Arc::new(EndpointView { endpoint, policy }))].into(),
         routes: Routes::default(),
+        sources: HashMap::new(),
     })
 }
 
@@ -359,6 +361,7 @@ impl Clock for Ports {
 
 impl Observer for Ports {
     fn published(&self, _: PublishSeen<'_>) {}
+    fn received(&self, _: ReceiveSeen) {}
     fn attempted(&self, _: AttemptSeen<'_>) {}
     fn ended(&self, _: EndSeen<'_>) {}
     fn committed(&self, _: CommitSeen) {}

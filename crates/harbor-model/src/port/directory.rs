@@ -16,4 +16,10 @@ pub trait Directory: Send + Sync {
 
     /// Says that this version of the tenant's directory exists: an older snapshot is read anew when asked for.
     fn observe(&self, id: &TenantId, version: u64);
+
+    /// Observes the version that the store has now, whoever made it. Where no other process changes the store
+    /// there is nothing to ask: what was changed here was observed.
+    async fn confirm(&self, _id: &TenantId) -> Result<(), Fault> {
+        Ok(())
+    }
 }

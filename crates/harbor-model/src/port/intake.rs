@@ -65,10 +65,13 @@ pub struct NewDelivery {
 pub struct IdempotencyClaim {
     /// The key as the caller wrote it.
     pub key: String,
-    /// SHA-256 of the event's type and payload bytes: what a repeat must agree in.
+    /// SHA-256 of the event's type and payload bytes: what a repeat must agree in. Of an event that came in at a
+    /// source, of the source alone: the key says enough.
     pub fingerprint: [u8; 32],
     /// When the key is free again.
     pub expires_at: Timestamp,
+    /// Whether each repeat moves that time to its own `expires_at`.
+    pub slides: bool,
 }
 
 /// What came of one event.

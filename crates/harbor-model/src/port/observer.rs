@@ -7,11 +7,15 @@ use crate::delivery::Cause;
 use crate::endpoint::DisabledReason;
 use crate::id::{EndpointId, TenantId};
 use crate::port::breakers::BreakerState;
+use crate::source::Provider;
 
 /// Watches the engine, for metrics.
 pub trait Observer: Send + Sync {
     /// A publish was answered.
     fn published(&self, seen: PublishSeen<'_>);
+
+    /// A request to a source was answered.
+    fn received(&self, seen: ReceiveSeen);
 
     /// An attempt ended and is recorded.
     fn attempted(&self, seen: AttemptSeen<'_>);
@@ -54,6 +58,38 @@ pub enum PublishResult {
     Refused,
     /// The tenant has published all that its quota allows for now.
     OverQuota,
+    /// The store failed.
+    Fault,
+}
+
+/// A request to a source that was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveSeen {
+    /// Whose requests the source takes.
+    pub provider: Provider,
+    /// How it was answered.
+    pub result: ReceiveResult,
+}
+
+/// How a request to a source was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReceiveResult {
+    /// The event is stored.
+    Stored,
+    /// It was stored before.
+    Duplicate,
+    /// It was a handshake, and nothing else.
+    Handshake,
+    /// It was not verified.
+    Unverified,
+    /// It came from an address that the source does not take requests from.
+    ForeignAddress,
+    /// Its body was too large, or did not arrive.
+    BadBody,
+    /// It was over the source's rate or the tenant's quota.
+    OverRate,
+    /// It was verified, and could not be taken for another reason.
+    Refused,
     /// The store failed.
     Fault,
 }
@@ -134,6 +170,7 @@ pub struct NoObserver;
 
 impl Observer for NoObserver {
     fn published(&self, _: PublishSeen<'_>) {}
+    fn received(&self, _: ReceiveSeen) {}
     fn attempted(&self, _: AttemptSeen<'_>) {}
     fn ended(&self, _: EndSeen<'_>) {}
     fn committed(&self, _: CommitSeen) {}

@@ -102,6 +102,13 @@ pub(crate) struct AttemptLabels {
     pub(crate) endpoint: EndpointPart,
 }
 
+/// Labels of requests to sources.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct IngestLabels {
+    pub(crate) provider: &'static str,
+    pub(crate) result: &'static str,
+}
+
 /// Labels of retries, dead letters and endpoints that were disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabels {

@@ -13,6 +13,7 @@ use harbor_model::port::interventions::Intervened;
 use harbor_model::port::jobs::{JobCancelled, JobCreated, NewJob, Stepped};
 use harbor_model::port::registry::{Change, SubscriptionFilter};
 use harbor_model::port::upkeep::{Discarded, Replayed};
+use harbor_model::source::Source;
 use harbor_model::subscription::Subscription;
 
 use crate::conformance::world::{ALL, SECOND, Store, World, done};
@@ -37,7 +38,12 @@ pub async fn nothing_of_another_tenant_can_be_read<S: Store>(world: &World<S>) {
     let key = EndpointKey { tenant_id: other.clone(), endpoint_id: endpoint.id };
     let ask = LeaseAsk { key, count: 10 };
     assert!(world.store.lease(world.worker().await, world.now(), vec![ask]).await.unwrap().is_empty());
-    assert!(world.store.tenant(&other).await.unwrap().unwrap().endpoints.is_empty());
+    let source = world.source(&owner).await;
+    world.refuse(&source, 2).await;
+    assert_eq!(world.store.find_source(&other, source.id).await.unwrap(), None);
+    assert_eq!(world.store.rejections(&other, source.id, ALL).await.unwrap().items, []);
+    let directory = world.store.tenant(&other).await.unwrap().unwrap();
+    assert!(directory.endpoints.is_empty() && directory.sources.is_empty());
 
     world.owed_in(&endpoint, "a").await;
     world.dead(&endpoint).await;
@@ -70,6 +76,16 @@ pub async fn nothing_of_another_tenant_can_be_changed<S: Store>(world: &World<S>
     assert_eq!(store.replay(world.new_replay(&other, dead)).await.unwrap(), Replayed::Missing);
     assert_eq!(store.discard(&other, dead, world.now()).await.unwrap(), Discarded::Missing);
 
+    let source = world.source(&owner).await;
+    let stolen = Source { tenant_id: other.clone(), ..source.clone() };
+    assert_eq!(store.update_source(stolen.clone()).await.unwrap(), Change::Missing);
+    assert_eq!(store.delete_source(&other, source.id, None).await.unwrap(), Change::Missing);
+    world.refuse(&stolen, 2).await;
+    // An address leads to one source.
+    assert!(store.create_source(stolen, 9).await.is_err());
+    assert_eq!(store.owner_of_source(source.id).await.unwrap(), Some(owner.clone()));
+    assert_eq!(store.find_source(&owner, source.id).await.unwrap(), Some(source));
+
     let now = world.now();
     let queued = world.event(&owner, &[&endpoint]).in_lane("a");
     let (event, open) = (queued.id(), queued.delivery());
@@ -101,6 +117,8 @@ pub async fn lists_show_only_the_tenants_own<S: Store>(world: &World<S>) {
         let endpoint = world.endpoint(&tenant).await;
         world.delivered(&endpoint).await;
         world.dead(&endpoint).await;
+        let source = world.source(&tenant).await;
+        world.refuse(&source, 2).await;
         let draft = world.event(&tenant, &[&endpoint]).leased_to(world.worker().await);
         // Held until the end of the test.
         std::mem::forget(world.stored(draft).await);
@@ -125,6 +143,12 @@ pub async fn lists_show_only_the_tenants_own<S: Store>(world: &World<S>) {
         let subscriptions =
             store.subscriptions(&tenant, SubscriptionFilter::default(), ALL).await.unwrap().items;
         assert_eq!(subscriptions.len(), 1);
+        let sources = store.sources(&tenant, ALL).await.unwrap().items;
+        assert_eq!(sources.len(), 1);
+        assert!(sources.iter().all(|source| source.tenant_id == tenant));
+        let refused = store.rejections(&tenant, sources[0].id, ALL).await.unwrap().items;
+        assert_eq!(refused.len(), 2);
+        assert!(refused.iter().all(|refused| refused.tenant_id == tenant));
     }
 }
 

@@ -67,6 +67,7 @@ fn shown(draft: &Draft) -> Event {
         idempotency_key: event.idempotency.as_ref().map(|claim| claim.key.clone()),
         metadata: event.metadata.clone(),
         fan_out: FanOutRecord { ..event.fan_out.clone() },
+        is_expunged: false,
     }
 }
 
@@ -261,4 +262,91 @@ pub async fn a_publish_whose_caller_has_gone_leaves_its_deliveries_free<S: Store
     assert_eq!(shown_last[0].status, DeliveryStatus::Queued);
     assert_eq!(world.store.leases_of(worker).await.unwrap(), []);
     assert_eq!(world.lease_one(&endpoint).await.delivery.delivery_id, id);
+}
+
+pub async fn a_claim_that_slides_holds_from_its_last_repeat_on<S: Store>(world: &World<S>) {
+    let tenant = world.tenant("acme").await;
+    let first = world.event(&tenant, &[]).key("k", 1).sliding();
+    let first_id = first.id();
+    world.stored(first).await;
+    for _ in 0..3 {
+        world.clock.advance(DAY - SECOND);
+        world.store.forget_keys(world.now(), 10).await.unwrap();
+        let again = world.publish(world.event(&tenant, &[]).key("k", 1).sliding()).await;
+        assert!(matches!(again, Published::Duplicate { event_id, .. } if event_id == first_id), "{again:?}");
+    }
+    world.clock.advance(DAY);
+    world.stored(world.event(&tenant, &[]).key("k", 1).sliding()).await;
+    assert_eq!(count_events(world, "acme").await, 2);
+}
+
+pub async fn a_claim_that_does_not_slide_ends_when_it_was_to<S: Store>(world: &World<S>) {
+    let tenant = world.tenant("acme").await;
+    world.stored(world.event(&tenant, &[]).key("k", 1)).await;
+    world.clock.advance(DAY - SECOND);
+    let again = world.publish(world.event(&tenant, &[]).key("k", 1)).await;
+    assert!(matches!(again, Published::Duplicate { .. }), "{again:?}");
+    world.clock.advance(SECOND);
+    world.stored(world.event(&tenant, &[]).key("k", 1)).await;
+}
+
+pub async fn another_event_does_not_move_the_end_of_a_claim<S: Store>(world: &World<S>) {
+    let (tenant, other) = (world.tenant("acme").await, world.tenant("zebra").await);
+    world.stored(world.event(&tenant, &[]).key("k", 1).sliding()).await;
+    world.stored(world.event(&tenant, &[]).key("k 2", 1).sliding()).await;
+    world.stored(world.event(&other, &[]).key("k", 1).sliding()).await;
+    world.clock.advance(DAY - SECOND);
+    let refused = world.publish(world.event(&tenant, &[]).key("k", 2).sliding()).await;
+    assert!(matches!(refused, Published::KeyReused), "{refused:?}");
+    for repeat in [world.event(&tenant, &[]).key("k 2", 1), world.event(&other, &[]).key("k", 1)] {
+        let again = world.publish(repeat.sliding()).await;
+        assert!(matches!(again, Published::Duplicate { .. }), "{again:?}");
+    }
+    world.clock.advance(SECOND);
+    world.stored(world.event(&tenant, &[]).key("k", 2).sliding()).await;
+}
+
+pub async fn a_late_repeat_of_an_earlier_time_does_not_shorten_a_claim<S: Store>(world: &World<S>) {
+    let tenant = world.tenant("acme").await;
+    world.stored(world.event(&tenant, &[]).key("k", 1).sliding()).await;
+    let early = world.event(&tenant, &[]).key("k", 1).sliding();
+    world.clock.advance(DAY / 2);
+    for repeat in [world.event(&tenant, &[]).key("k", 1).sliding(), early] {
+        let again = world.publish(repeat).await;
+        assert!(matches!(again, Published::Duplicate { .. }), "{again:?}");
+    }
+    world.clock.advance(DAY - SECOND);
+    let again = world.publish(world.event(&tenant, &[]).key("k", 1)).await;
+    assert!(matches!(again, Published::Duplicate { .. }), "{again:?}");
+}
+
+pub async fn two_repeats_in_a_batch_both_slide<S: Store>(world: &World<S>) {
+    let tenant = world.tenant("acme").await;
+    let draft = |key: &str| world.event(&tenant, &[]).key(key, 1).sliding();
+    let (one, two) = (draft("one"), draft("two"));
+    let ids = [one.id(), two.id()];
+    world.stored(one).await;
+    world.stored(two).await;
+    let repeat = async || {
+        let batch = ["two", "one", "new", "two", "one", "new"].map(|key| draft(key).0);
+        world.store.publish(batch.into()).await.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let check = |answers: &[Published], stored: &[usize]| {
+        for (place, answer) in answers.iter().enumerate() {
+            let is_as_expected = match answer {
+                Published::Stored { .. } => stored.contains(&place),
+                Published::Duplicate { event_id, .. } => match place % 3 {
+                    2 => !stored.contains(&place),
+                    key => *event_id == ids[1 - key],
+                },
+                _ => false,
+            };
+            assert!(is_as_expected, "{place} of {answers:?}");
+        }
+    };
+    world.clock.advance(DAY - SECOND);
+    check(&repeat().await, &[2]);
+    world.clock.advance(DAY - SECOND);
+    check(&repeat().await, &[]);
+    assert_eq!(count_events(world, "acme").await, 3);
 }

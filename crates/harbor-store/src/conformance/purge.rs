@@ -13,6 +13,7 @@ use harbor_model::port::history::{DeadLetterFilter, DeliveryFilter, EventFilter}
 use harbor_model::port::intake::Published;
 use harbor_model::port::jobs::{JobCreated, NewJob, Stepped};
 use harbor_model::port::registry::{Change, SubscriptionFilter};
+use harbor_model::source::Source;
 
 use crate::conformance::world::{ALL, DAY, RECORDED, SECOND, Store, World, done, key_of};
 
@@ -20,6 +21,7 @@ use crate::conformance::world::{ALL, DAY, RECORDED, SECOND, Store, World, done, 
 struct Full {
     tenant: TenantId,
     endpoint: Endpoint,
+    source: Source,
     delivered: DeliveryId,
     queued: DeliveryId,
     event: EventId,
@@ -33,6 +35,8 @@ async fn full<S: Store>(world: &World<S>, name: &str, number: u8) -> Full {
     let endpoint = world.endpoint(&tenant).await;
     let watching = world.new_subscription(&endpoint, "harborhook.*");
     done(world.store.create_subscription(watching, 100).await.unwrap());
+    let source = world.source(&tenant).await;
+    world.refuse(&source, 6).await;
     let key = ApiKey {
         id: ApiKeyId::new(world.now(), &*world.rng),
         tenant_id: Some(tenant.clone()),
@@ -75,7 +79,7 @@ async fn full<S: Store>(world: &World<S>, name: &str, number: u8) -> Full {
     let JobCreated::Done(job) = world.store.create_job(NewJob { job, idempotency }, 10).await.unwrap() else {
         panic!("no job was made")
     };
-    Full { tenant, endpoint, delivered, queued, event, key, key_hash, job }
+    Full { tenant, endpoint, source, delivered, queued, event, key, key_hash, job }
 }
 
 /// Everything that can be seen of a tenant.
@@ -85,9 +89,14 @@ async fn seen<S: Store>(world: &World<S>, tenant: &TenantId) -> String {
     for delivery in store.deliveries(tenant, DeliveryFilter::default(), ALL).await.unwrap().items {
         deliveries.push(world.read(tenant, delivery.id).await);
     }
+    let sources = store.sources(tenant, ALL).await.unwrap().items;
+    let mut rejections = Vec::new();
+    for source in &sources {
+        rejections.extend(store.rejections(tenant, source.id, ALL).await.unwrap().items);
+    }
     let kinds = [JobKind::Replay, JobKind::Cancel];
     format!(
-        "{:?} {:?} {deliveries:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {deliveries:?} {sources:?} {rejections:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         store.find_tenant(tenant).await.unwrap(),
         store.events(tenant, EventFilter::default(), ALL).await.unwrap(),
         store.dead_letters(tenant, DeadLetterFilter::default(), ALL).await.unwrap(),
@@ -121,7 +130,7 @@ async fn purged<S: Store>(world: &World<S>, job: Job) -> Job {
 
 pub async fn access_ends_when_a_tenant_is_deleted<S: Store>(world: &World<S>) {
     let full = full(world, "acme", 1).await;
-    let Full { tenant, endpoint, key_hash, key, .. } = &full;
+    let Full { tenant, endpoint, source, key_hash, key, .. } = &full;
     let store = &world.store;
     let version = store.tenant(tenant).await.unwrap().unwrap().version;
     let publish = async || world.publish(world.event(tenant, &[])).await;
@@ -138,6 +147,11 @@ pub async fn access_ends_when_a_tenant_is_deleted<S: Store>(world: &World<S>) {
     assert!(store.tenants(ALL).await.unwrap().items.iter().all(|other| other.id != *tenant));
     let endpoint_made = store.create_endpoint(world.new_endpoint(tenant), vec![], 100).await.unwrap();
     assert_eq!(endpoint_made, Change::Missing);
+    assert_eq!(store.owner_of_source(source.id).await.unwrap(), None);
+    assert_eq!(store.find_source(tenant, source.id).await.unwrap(), None);
+    let source_made = store.create_source(world.new_source(tenant), 100).await.unwrap();
+    assert_eq!(source_made, Change::Missing);
+    assert_eq!(store.update_source(source.clone()).await.unwrap(), Change::Missing);
     let key_made = store.create_api_key(key.clone(), [9; 32]).await.unwrap();
     assert_eq!(key_made, Change::Missing);
     let job_made =
@@ -179,6 +193,8 @@ pub async fn everything_of_a_deleted_tenant_goes_and_nothing_of_others<S: Store>
         ("jobs", 1),
         ("lanes", 1),
         ("notices", 2),
+        ("rejections", 6),
+        ("sources", 1),
         ("subscriptions", 2),
         ("usage_days", 1),
     ];
@@ -201,6 +217,8 @@ pub async fn everything_of_a_deleted_tenant_goes_and_nothing_of_others<S: Store>
         assert_eq!(world.store.open_breakers().await.unwrap().len(), 2);
         let lanes = world.store.lanes(&kept.tenant, kept.endpoint.id, ALL).await.unwrap().items;
         assert_eq!(lanes.len(), 1);
+        let owner = world.store.owner_of_source(kept.source.id).await.unwrap();
+        assert_eq!(owner, Some(kept.tenant.clone()));
         let again = world.publish(world.event(&kept.tenant, &[]).key("k", 1)).await;
         assert!(matches!(again, Published::Duplicate { .. }), "{again:?}");
     }
@@ -219,13 +237,16 @@ pub async fn a_new_tenant_with_a_free_id_sees_nothing_of_the_former<S: Store>(wo
     let tenant = world.tenant("acme").await;
     assert_eq!(store.find_tenant(&tenant).await.unwrap(), Some(world.new_tenant("acme")));
     let snapshot = store.tenant(&tenant).await.unwrap().unwrap();
-    assert!(snapshot.endpoints.is_empty());
+    assert!(snapshot.endpoints.is_empty() && snapshot.sources.is_empty());
     assert_eq!(store.find_event(&tenant, former.event).await.unwrap(), None);
     assert_eq!(store.load_events(vec![(tenant.clone(), former.event)]).await.unwrap(), [None]);
     for id in [former.delivered, former.queued] {
         assert_eq!(store.find_delivery(&tenant, id).await.unwrap(), None);
     }
     assert_eq!(store.find_endpoint(&tenant, former.endpoint.id).await.unwrap(), None);
+    assert_eq!(store.find_source(&tenant, former.source.id).await.unwrap(), None);
+    assert_eq!(store.owner_of_source(former.source.id).await.unwrap(), None);
+    assert_eq!(store.rejections(&tenant, former.source.id, ALL).await.unwrap().items, []);
     assert_eq!(store.find_api_key(&former.key_hash).await.unwrap(), None);
     assert_eq!(store.find_job(None, former.job.id).await.unwrap(), None);
     assert_eq!(store.find_breaker(&tenant, former.endpoint.id).await.unwrap(), None);
@@ -238,6 +259,8 @@ pub async fn a_new_tenant_with_a_free_id_sees_nothing_of_the_former<S: Store>(wo
     let endpoint = world.endpoint(&tenant).await;
     let published = world.publish(world.event(&tenant, &[&endpoint]).key("k", 2)).await;
     assert!(matches!(published, Published::Stored { .. }), "{published:?}");
+    done(store.create_source(former.source.clone(), 100).await.unwrap());
+    assert_eq!(store.find_source(&tenant, former.source.id).await.unwrap(), Some(former.source));
     let id = world.lease_one(&endpoint).await.delivery.delivery_id;
     let lease = world.lease_one(&endpoint).await;
     assert_eq!(world.finish(lease, 200, Next::Delivered).await, RECORDED);

@@ -13,23 +13,28 @@ use harbor_model::attempt::{Attempt, ErrorClass};
 use harbor_model::chance::SeededRng;
 use harbor_model::decide::retry::Next;
 use harbor_model::delivery::{Cause, Delivery, DeliveryWithAttempts};
-use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
+use harbor_model::endpoint::{Endpoint, EndpointUrl};
 use harbor_model::event::trace::TraceContext;
 use harbor_model::event::{EventBody, FanOutRecord};
 use harbor_model::header::CustomHeader;
 use harbor_model::id::{
-    AttemptId, DeliveryId, EndpointId, EventId, JobId, SubscriptionId, TenantId, WorkerId,
+    AttemptId, DeliveryId, EndpointId, EventId, JobId, RejectionId, SourceId, SubscriptionId, TenantId,
+    WorkerId,
 };
 use harbor_model::job::{Job, JobCounts, JobStatus, Task};
 use harbor_model::lane::LaneKey;
-use harbor_model::policy::PolicyLayer;
 use harbor_model::policy::order::OnDead;
+use harbor_model::policy::{PolicyLayer, RateLimit};
 use harbor_model::port::deliveries::{AttemptResult, EndpointKey, Finish, Lease, LeaseAsk, LeaseKeeper};
 use harbor_model::port::intake::{IdempotencyClaim, NewDelivery, NewEvent, Published};
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::Change;
+use harbor_model::port::sources::Refused;
 use harbor_model::port::upkeep::{NewReplay, Replayed};
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
+use harbor_model::source::{
+    Algorithm, Encoding, Provider, Rejected, Source, SourceName, SourceOptions, SourceResponse,
+};
 use harbor_model::subscription::Subscription;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::{Clock, Timestamp};
@@ -173,8 +178,19 @@ impl Draft {
     #[must_use]
     pub fn key(mut self, key: &str, content: u8) -> Self {
         let expires_at = self.0.body.created_at + DAY;
-        self.0.idempotency =
-            Some(IdempotencyClaim { key: key.to_owned(), fingerprint: [content; 32], expires_at });
+        self.0.idempotency = Some(IdempotencyClaim {
+            key: key.to_owned(),
+            fingerprint: [content; 32],
+            expires_at,
+            slides: false,
+        });
+        self
+    }
+
+    /// Has each repeat hold the key for longer.
+    #[must_use]
+    pub fn sliding(mut self) -> Self {
+        self.0.idempotency.as_mut().unwrap().slides = true;
         self
     }
 
@@ -265,8 +281,8 @@ impl<S: Store> World<S> {
             description: None,
             url: EndpointUrl::from_stored("https://example.com/hooks?token=1").unwrap(),
             secrets: vec![
-                EndpointSecret { secret: Secret::new("whsec_bmV3".to_owned()), expires_at: None },
-                EndpointSecret {
+                TimedSecret { secret: Secret::new("whsec_bmV3".to_owned()), expires_at: None },
+                TimedSecret {
                     secret: Secret::new("whsec_b2xk".to_owned()),
                     expires_at: Some(self.now() + DAY),
                 },
@@ -311,6 +327,82 @@ impl<S: Store> World<S> {
             created_at: self.now(),
             updated_at: self.now(),
         }
+    }
+
+    /// A source that is not stored yet, of which everything is set.
+    pub fn new_source(&self, tenant: &TenantId) -> Source {
+        let ends_at = self.now() + DAY;
+        let text = |text: &str| Some(text.to_owned());
+        Source {
+            id: SourceId::new(self.now(), &*self.rng),
+            tenant_id: tenant.clone(),
+            name: SourceName::new("Ünser shop").unwrap(),
+            provider: Provider::GenericHmac,
+            options: SourceOptions {
+                algorithm: Some(Algorithm::Sha512),
+                header: text("x-signed"),
+                encoding: Some(Encoding::Base64),
+                template: text("{timestamp}.{body}"),
+                prefix: text("v1="),
+                timestamp_header: text("x-signed-at"),
+                username: text("carrier"),
+                verify_token: Some(Secret::new("whverify_dG9rZW4".to_owned())),
+                event_type_header: text("x-event-type"),
+                event_id_header: text("x-event-id"),
+                timestamp_tolerance: Some(Duration::from_millis(90_500)),
+            },
+            secrets: vec![
+                TimedSecret::lasting(Secret::new("whsource_bmV3".to_owned())),
+                TimedSecret { secret: Secret::new("whsource_b2xk".to_owned()), expires_at: Some(ends_at) },
+            ],
+            endpoint_id: Some(EndpointId::from_number(u128::MAX)),
+            rate_limit: Some(RateLimit { per_second: 5, burst: 9 }),
+            allowed_ips: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()].into(),
+            response: Some(SourceResponse {
+                status: 202,
+                body: "<ok note=\"ü\0\"/>".to_owned(),
+                content_type: text("text/xml"),
+            }),
+            rejected_count: 0,
+            version: 1,
+            created_at: self.now(),
+            updated_at: self.now(),
+        }
+    }
+
+    pub async fn source(&self, tenant: &TenantId) -> Source {
+        done(self.store.create_source(self.new_source(tenant), 100).await.unwrap())
+    }
+
+    /// A request that the source refused now. Each comes a moment after the one before it.
+    pub fn rejected(&self, source: &Source) -> Rejected {
+        self.clock.advance(Duration::from_millis(1));
+        Rejected {
+            id: RejectionId::new(self.now(), &*self.rng),
+            tenant_id: source.tenant_id.clone(),
+            source_id: source.id,
+            code: "signature_mismatch".to_owned(),
+            message: "no secret makes this \"signature\" \0ü".to_owned(),
+            header: Some("x-signed".to_owned()),
+            signed_text: Some(b"1700000000.\x00\xff".to_vec()),
+            timestamp_age_s: Some(-7),
+            method: "POST".to_owned(),
+            remote_address: "2001:db8::1".parse().unwrap(),
+            body_bytes: 1 << 40,
+        }
+    }
+
+    /// Has the source refuse so many requests; answers them, oldest first.
+    pub async fn refuse(&self, source: &Source, count: usize) -> Vec<Rejected> {
+        let newest: Vec<_> = (0..count).map(|_| self.rejected(source)).collect();
+        let refused = Refused {
+            tenant_id: source.tenant_id.clone(),
+            source_id: source.id,
+            count: count as u64,
+            newest: newest.clone(),
+        };
+        self.store.note_rejections(vec![refused]).await.unwrap();
+        newest
     }
 
     /// An event to these endpoints, made now, due at once.

@@ -15,7 +15,8 @@ fn snapshot(id: &TenantId, version: u64) -> TenantSnapshot {
         created_at: now,
         updated_at: now,
     };
-    TenantRows { tenant, directory_version: version, endpoints: vec![], subscriptions: vec![] }
+    let (endpoints, subscriptions, sources) = (vec![], vec![], vec![]);
+    TenantRows { tenant, directory_version: version, endpoints, subscriptions, sources }
         .into_snapshot(&InstanceLayer::default())
 }
 

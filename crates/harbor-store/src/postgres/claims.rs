@@ -9,6 +9,28 @@ use crate::postgres::database::Link;
 use crate::postgres::rows::{number, value, whole};
 use crate::postgres::trouble::Trouble;
 
+/// In one order, so that those who slide at once do not wait for each other in a circle.
+pub(crate) const SLIDE: &str = "UPDATE idempotency_keys SET expires_at = greatest(expires_at, $4)
+    WHERE ctid = ANY(ARRAY(
+        SELECT held.ctid FROM unnest($1::bigint[], $2::text[]) AS asked (tenant, key),
+        LATERAL (
+            SELECT k.ctid FROM idempotency_keys AS k
+            WHERE k.tenant = asked.tenant AND k.scope = $3 AND k.key = asked.key OFFSET 0 FOR UPDATE) AS held))";
+
+/// Holds the keys of these claims for longer: all until the last of their ends.
+pub(crate) async fn slide_all(
+    link: &Link,
+    scope: Scope,
+    mut claims: Vec<(i64, &IdempotencyClaim)>,
+) -> Result<(), Trouble> {
+    let Some(end) = claims.iter().map(|(_, claim)| claim.expires_at.unix_ms()).max() else { return Ok(()) };
+    claims.sort_by_key(|(tenant, claim)| (*tenant, claim.key.as_str()));
+    let tenants: Vec<i64> = claims.iter().map(|(tenant, _)| *tenant).collect();
+    let keys: Vec<&str> = claims.iter().map(|(_, claim)| claim.key.as_str()).collect();
+    link.execute(SLIDE, &[&tenants, &keys, &scope.as_str(), &end]).await?;
+    Ok(())
+}
+
 pub(crate) const FIND: &str = "SELECT asked.place, held.made_id, held.fan_out_count, held.fingerprint
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS asked (tenant, key, place),
     LATERAL (

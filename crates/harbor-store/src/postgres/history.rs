@@ -201,7 +201,7 @@ async fn find_event(
 ) -> Result<Option<Event>, Trouble> {
     let found = link.query_opt(&find_event_sql(), &[&tenant, &Uuid(id.number())]).await?;
     let Some(row) = &found else { return Ok(None) };
-    let (body, _) = event_body(row, 0, tenant_id, id)?;
+    let (body, is_kept) = event_body(row, 0, tenant_id, id)?;
     let skipped: Option<&[u8]> = value(row, 14)?;
     let (skipped, _) = skipped.unwrap_or_default().as_chunks();
     let skipped = skipped.iter().map(|id| EndpointId::from_number(u128::from_be_bytes(*id)));
@@ -213,6 +213,7 @@ async fn find_event(
         idempotency_key: value(row, 11)?,
         metadata: json_if_any(row, 12, "metadata")?,
         fan_out: FanOutRecord { count: whole(row, 13, "fan-out")?, skipped: skipped.collect() },
+        is_expunged: !is_kept,
     }))
 }
 

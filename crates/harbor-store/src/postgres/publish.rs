@@ -222,6 +222,12 @@ impl Batch for PublishBatch {
         if !held.is_empty() {
             let asked: Vec<_> = held.iter().map(|(_, tenant, claim)| (*tenant, *claim)).collect();
             let found = claims::find_all(&link, Scope::Publish, &asked).await?;
+            let repeats = asked
+                .iter()
+                .zip(&found)
+                .filter(|((_, claim), found)| claim.slides && matches!(found, Some(Held::Same { .. })));
+            let repeats: Vec<_> = repeats.map(|(asked, _)| *asked).collect();
+            claims::slide_all(&link, Scope::Publish, repeats).await?;
             for ((place, _, _), found) in held.into_iter().zip(found) {
                 // A claim that has gone meanwhile leaves its key to the next round.
                 answers[place] = found.map(|held| Intaken::Refused(refused(held)));

@@ -4,6 +4,7 @@
 //! after the other; publish and delivery lock nothing of it.
 
 mod endpoints;
+pub(crate) mod sources;
 mod subscriptions;
 mod tenants;
 
@@ -102,6 +103,7 @@ pub(crate) async fn load_snapshot(
     let rows = TenantRows {
         endpoints: endpoints::of_tenant(link, keyring, number, id).await?,
         subscriptions: subscriptions::of_tenant(link, number).await?,
+        sources: sources::of_tenant(link, keyring, number, id).await?,
         tenant,
         directory_version,
     };

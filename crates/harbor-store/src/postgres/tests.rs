@@ -18,9 +18,11 @@ use harbor_model::port::directory::Directory;
 use harbor_model::port::history::{EventFilter, History};
 use harbor_model::port::intake::{Intake, Published};
 use harbor_model::port::registry::{Change, Endpoints, Tenants};
+use harbor_model::port::sources::{Refused, Rejections, Sources};
 use harbor_model::port::upkeep::{Replayed, Replays, Upkeep};
 use harbor_model::port::workers::Workers;
 use harbor_model::secret::Secret;
+use harbor_model::source::{REJECTIONS_KEPT, Source};
 use tokio::time::{sleep, timeout};
 use url::Url;
 
@@ -197,6 +199,45 @@ async fn there_are_no_more_endpoints_than_may_be_though_they_are_made_at_once() 
     let answers = [a.unwrap(), b.unwrap()];
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Change::Done(_))).count(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Change::TooMany)).count(), 1, "{answers:?}");
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_processes_refuse_at_once_is_counted_and_goes_with_its_source() {
+    let Some((world, url)) = world_at().await else { return };
+    let other = beside(&world, &url).await;
+    let tenant = world.tenant("acme").await;
+    let (one, two) = (world.source(&tenant).await, world.source(&tenant).await);
+    let refused = |source: &Source| Refused {
+        tenant_id: tenant.clone(),
+        source_id: source.id,
+        count: 9,
+        newest: (0..9).map(|_| world.rejected(source)).collect(),
+    };
+    for _ in 0..10 {
+        let (ours, theirs) = (vec![refused(&one), refused(&two)], vec![refused(&two), refused(&one)]);
+        let (a, b) = tokio::join!(world.store.note_rejections(ours), other.note_rejections(theirs));
+        a.and(b).unwrap();
+    }
+    for source in [&one, &two] {
+        let found = world.store.find_source(&tenant, source.id).await.unwrap().unwrap();
+        assert_eq!(found.rejected_count, 180);
+        let kept = world.store.rejections(&tenant, source.id, ALL).await.unwrap().items;
+        assert_eq!(kept.len(), REJECTIONS_KEPT);
+    }
+
+    let tables = connect(&url).await;
+    for _ in 0..10 {
+        let source = world.source(&tenant).await;
+        let (noted, deleted) = tokio::join!(
+            other.note_rejections(vec![refused(&source)]),
+            world.store.delete_source(&tenant, source.id, None)
+        );
+        noted.unwrap();
+        done(deleted.unwrap());
+    }
+    let left = tables.query_one("SELECT count(*) FROM rejections", &[]).await.unwrap();
+    assert_eq!(left.get::<_, i64>(0), 40, "of the two that are still there");
     other.close().await;
 }
 
@@ -457,6 +498,18 @@ async fn secrets_lie_in_no_table_as_they_are() {
         assert!(!is_stored(secret.secret.expose()).await);
     }
     assert!(!is_stored(endpoint.headers[0].value.expose()).await);
+
+    let source = world.source(&tenant).await;
+    let is_stored = async |text: &str| {
+        let count = "SELECT count(*) FROM sources AS s
+             WHERE position($1 IN s::text) > 0 OR position(convert_to($1, 'UTF8') IN s.secrets) > 0";
+        tables.query_one(count, &[&text]).await.unwrap().get::<_, i64>(0) > 0
+    };
+    assert!(is_stored(source.options.template.as_ref().unwrap()).await, "what is not secret can be found");
+    for secret in &source.secrets {
+        assert!(!is_stored(secret.secret.expose()).await);
+    }
+    assert!(!is_stored(source.options.verify_token.as_ref().unwrap().expose()).await);
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) key: &'a str,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) expires_at: Timestamp,
+    /// Whether a repeat moves the end of the one in force.
+    pub(crate) slides: bool,
 }
 
 pub(crate) const FIND: &str = "SELECT made_id, fan_out_count, fingerprint FROM idempotency_keys
@@ -63,6 +65,16 @@ pub(crate) fn take(
         now.unix_ms(),
     ))?;
     Ok(taken == 1)
+}
+
+pub(crate) const SLIDE: &str = "UPDATE idempotency_keys SET expires_at = max(expires_at, ?4)
+    WHERE tenant = ?1 AND scope = ?2 AND key = ?3";
+
+/// Holds the key for longer.
+pub(crate) fn slide(tx: &Tx<'_>, claim: &Claim<'_>) -> Result<(), Trouble> {
+    let key = (claim.tenant, claim.scope.as_str(), claim.key, claim.expires_at.unix_ms());
+    tx.conn.prepare_cached(SLIDE)?.execute(key)?;
+    Ok(())
 }
 
 pub(crate) const RELEASE: &str = "DELETE FROM idempotency_keys WHERE tenant = ?1 AND scope = ?2 AND key = ?3";

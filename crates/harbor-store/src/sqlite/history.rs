@@ -204,7 +204,7 @@ fn find_event(
     let mut query = conn.prepare_cached(FIND_EVENT)?;
     let mut rows = query.query((tenant, blob(id.number())))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (body, _) = event_body(row, tenant_id, id)?;
+    let (body, is_kept) = event_body(row, tenant_id, id)?;
     let skipped: Option<Vec<u8>> = value(row, 14)?;
     let (skipped, _) = skipped.as_deref().unwrap_or_default().as_chunks();
     let skipped = skipped.iter().map(|id| EndpointId::from_number(u128::from_be_bytes(*id)));
@@ -216,6 +216,7 @@ fn find_event(
         idempotency_key: value(row, 11)?,
         metadata: json_if_any(row, 12, "metadata")?,
         fan_out: FanOutRecord { count: value(row, 13)?, skipped: skipped.collect() },
+        is_expunged: !is_kept,
     }))
 }
 

@@ -141,6 +141,7 @@ fn create(tx: &mut Tx<'_>, new: &NewJob, open_max: usize) -> Result<JobCreated, 
         key,
         fingerprint: *fingerprint,
         expires_at: *expires_at,
+        slides: false,
     });
     if let Some(claim) = &claim {
         match claims::find(tx, claim, job.created_at)? {

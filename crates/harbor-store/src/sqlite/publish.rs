@@ -107,10 +107,14 @@ fn publish(tx: &mut Tx<'_>, event: &NewEvent, leases: &Arc<LeaseTable>) -> Resul
             key: &asked.key,
             fingerprint: asked.fingerprint,
             expires_at: asked.expires_at,
+            slides: asked.slides,
         };
         if !claims::take(tx, &claim, body.id.number(), event.fan_out.count, body.created_at)? {
             return Ok(match claims::find(tx, &claim, body.created_at)? {
                 Some(Held::Same { made, fan_out_count }) => {
+                    if claim.slides {
+                        claims::slide(tx, &claim)?;
+                    }
                     Published::Duplicate { event_id: EventId::from_number(made), fan_out_count }
                 }
                 Some(Held::Other) => Published::KeyReused,

@@ -1,6 +1,7 @@
 //! Tenants, endpoints and subscriptions: how the ports answer. The rows are in the modules below.
 
 mod endpoints;
+pub(crate) mod sources;
 pub(crate) mod subscriptions;
 mod tenants;
 
@@ -25,6 +26,7 @@ pub(crate) fn load_snapshot(
     let rows = TenantRows {
         endpoints: endpoints::of_tenant(conn, keyring, number, id)?,
         subscriptions: subscriptions::of_tenant(conn, number)?,
+        sources: sources::of_tenant(conn, keyring, number, id)?,
         tenant,
         directory_version,
     };

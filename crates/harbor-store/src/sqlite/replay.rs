@@ -75,6 +75,7 @@ fn make(
         key,
         fingerprint: replay_fingerprint(replay),
         expires_at: *expires_at,
+        slides: false,
     });
     if let Some(claim) = &claim {
         match claims::find(tx, claim, replay.now)? {

@@ -253,7 +253,7 @@ async fn secrets_lie_in_no_file_as_they_are() {
     let path = directory.path().to_owned();
     let world = in_directory(directory).await;
     let tenant = world.tenant("acme").await;
-    let endpoint = world.endpoint(&tenant).await;
+    let (endpoint, source) = (world.endpoint(&tenant).await, world.source(&tenant).await);
     let is_in_files = |text: &str| {
         std::fs::read_dir(&path).unwrap().any(|file| {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -265,6 +265,11 @@ async fn secrets_lie_in_no_file_as_they_are() {
         assert!(!is_in_files(secret.secret.expose()));
     }
     assert!(!is_in_files(endpoint.headers[0].value.expose()));
+    assert!(is_in_files(source.options.template.as_ref().unwrap()), "what is not secret can be found");
+    for secret in &source.secrets {
+        assert!(!is_in_files(secret.secret.expose()));
+    }
+    assert!(!is_in_files(source.options.verify_token.as_ref().unwrap().expose()));
 }
 
 #[tokio::test]

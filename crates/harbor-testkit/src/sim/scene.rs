@@ -7,7 +7,7 @@ use std::time::Duration;
 use harbor_deliver::{lanes, worker};
 use harbor_model::address::AddressPolicy;
 use harbor_model::chance::Rng;
-use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
+use harbor_model::endpoint::{Endpoint, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId, TenantId};
 use harbor_model::policy::breaker::BreakerLayer;
 use harbor_model::policy::order::{OnDead, Ordering};
@@ -15,7 +15,7 @@ use harbor_model::policy::retry::{Backoff, RetryLayer};
 use harbor_model::policy::{MAX_IN_FLIGHT_DEFAULT, PolicyLayer, RateLimit};
 use harbor_model::port::deliveries::EndpointKey;
 use harbor_model::port::registry::Change;
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::subscription::Subscription;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::Timestamp;
@@ -97,7 +97,7 @@ async fn make_endpoint(
         name: None,
         description: None,
         url: url(&path),
-        secrets: vec![EndpointSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None }],
+        secrets: vec![TimedSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None }],
         headers: Vec::new(),
         policy,
         metadata: BTreeMap::new(),

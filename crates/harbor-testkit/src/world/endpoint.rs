@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use harbor_model::address::AddressPolicy;
-use harbor_model::endpoint::{Endpoint, EndpointSecret, EndpointUrl};
+use harbor_model::endpoint::{Endpoint, EndpointUrl};
 use harbor_model::id::{EndpointId, SubscriptionId};
 use harbor_model::policy::PolicyLayer;
 use harbor_model::policy::order::{OnDead, Ordering};
 use harbor_model::policy::retry::Backoff;
 use harbor_model::port::registry::Change;
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::subscription::Subscription;
 use harbor_model::time::Clock;
 
@@ -28,12 +28,12 @@ pub struct EndpointPlan<'a> {
     event_types: Vec<String>,
     answers: Vec<Answer>,
     policy: PolicyLayer,
-    secrets: Vec<EndpointSecret>,
+    secrets: Vec<TimedSecret>,
 }
 
 impl<'a> EndpointPlan<'a> {
     pub(super) fn new(world: &'a World) -> Self {
-        let secret = EndpointSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None };
+        let secret = TimedSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None };
         let mut policy = PolicyLayer::default();
         policy.retry.jitter = Some(0.0);
         Self {
@@ -100,7 +100,7 @@ impl<'a> EndpointPlan<'a> {
 
     /// Signs with these secrets, newest first.
     #[must_use]
-    pub fn secrets(mut self, secrets: Vec<EndpointSecret>) -> Self {
+    pub fn secrets(mut self, secrets: Vec<TimedSecret>) -> Self {
         self.secrets = secrets;
         self
     }

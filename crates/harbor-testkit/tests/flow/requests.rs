@@ -2,11 +2,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harbor_ingest::request::PublishRequest;
-use harbor_model::endpoint::EndpointSecret;
 use harbor_model::event::trace::TraceContext;
 use harbor_model::header::CustomHeader;
 use harbor_model::policy::SigningSchemes;
-use harbor_model::secret::Secret;
+use harbor_model::secret::{Secret, TimedSecret};
 use harbor_testkit::receivers::Received;
 use harbor_testkit::world::{SECRET, WORLD_BEGINS, World};
 
@@ -72,7 +71,7 @@ async fn during_a_rotation_both_secrets_sign_and_afterwards_one() {
     let old = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     let overlap = Duration::from_secs(24 * 60 * 60);
     let world = World::new().await;
-    let secret = |text: &str, expires_at| EndpointSecret { secret: Secret::new(text.to_owned()), expires_at };
+    let secret = |text: &str, expires_at| TimedSecret { secret: Secret::new(text.to_owned()), expires_at };
     let secrets = vec![secret(SECRET, None), secret(old, Some(WORLD_BEGINS + overlap))];
     let shop = world.endpoint().secrets(secrets).await;
 

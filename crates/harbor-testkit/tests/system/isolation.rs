@@ -29,8 +29,10 @@ async fn things(api: &Api) -> Value {
     let replay = api.post("/v1/replays", replay).await.expect(202);
     let cancel = json!({"filter": {"event_type": "only.this"}}).to_string();
     let cancel = api.post("/v1/deliveries:cancel", cancel).await.expect(202);
+    let source = json!({"name": "s", "provider": "none"}).to_string();
+    let source = api.post("/v1/sources", source).await.expect(201);
     json!({
-        "endpoints": created["id"], "subscriptions": subscription["id"], "events": event,
+        "sources": source["id"], "endpoints": created["id"], "subscriptions": subscription["id"], "events": event,
         "deliveries": delivery["id"], "dlq": delivery["id"], "api-keys": key["id"],
         "replays": replay["id"], "jobs": cancel["id"],
     })
@@ -67,7 +69,7 @@ async fn no_route_shows_or_changes_anything_of_another_tenant() {
     let nobody = server.api().with_key(None);
 
     let document = nobody.get("/openapi.json").await.expect(200);
-    let open = ["/v1/ping", "/healthz", "/readyz", "/openapi.json", "/docs"];
+    let open = ["/v1/ping", "/healthz", "/readyz", "/openapi.json", "/docs", "/ingest/{id}"];
     let (mut walked, mut refused) = (0, 0);
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {

@@ -18,7 +18,8 @@ fn mark(tenant: &str) -> String {
     format!("marked-payload-of-{tenant}-5f2c9a")
 }
 
-/// Makes a tenant with an endpoint that fails half of its events for good, and publishes small and large ones.
+/// Makes a tenant with an endpoint that fails half of its events for good, and publishes small and large ones. Its
+/// source has refused something.
 async fn fill(operator: &Api, url: &str, tenant: &str) -> Api {
     let policy = json!({"allow_http": true, "allowed_subnets": ["127.0.0.0/8"]});
     let body = json!({"id": tenant, "name": tenant, "policy": policy}).to_string();
@@ -29,6 +30,8 @@ async fn fill(operator: &Api, url: &str, tenant: &str) -> Api {
     let endpoint = json!({
         "url": url, "secret": SECRET, "event_types": ["*"], "ordering": "key",
         "retry": {"max_attempts": 2, "schedule": ["20ms"]},
+        // What fails comes in a row by chance.
+        "circuit_breaker": {"enabled": false},
     });
     api.post("/v1/endpoints", endpoint.to_string()).await.expect(201);
     for n in 0..300 {
@@ -41,6 +44,14 @@ async fn fill(operator: &Api, url: &str, tenant: &str) -> Api {
         }
         api.post("/v1/events:publish", event.to_string()).await.expect(200);
     }
+    let source = api.post("/v1/sources", r#"{"name": "door", "provider": "github"}"#).await.expect(201);
+    let id = source["id"].as_str().unwrap();
+    let forged = [("x-hub-signature-256", "sha256=00")];
+    let path = format!("/ingest/{id}");
+    let refused = api.try_send(http::Method::POST, &path, &forged, mark(tenant).into()).await.unwrap();
+    assert_eq!(refused.status, 401);
+    let rejections = api.get(&format!("/v1/sources/{id}/rejections")).await.expect(200);
+    assert_eq!(rejections["data"][0]["signed_text"], mark(tenant));
     api
 }
 
@@ -121,6 +132,11 @@ async fn nothing_is_left_of_a_tenant_that_was_deleted() {
     assert_eq!(done["removed"]["events"], 300, "{done}");
     assert_eq!(done["removed"]["endpoints"], 1, "{done}");
     assert_eq!(done["removed"]["deliveries"], 300, "{done}");
+    assert_eq!(
+        (&done["removed"]["sources"], &done["removed"]["rejections"]),
+        (&json!(1), &json!(1)),
+        "{done}"
+    );
 
     let kept = everything_kept(&server).await;
     assert_eq!(count(&kept, &mark("goes")), 0, "no byte of a payload is left");

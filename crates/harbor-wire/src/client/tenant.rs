@@ -23,6 +23,9 @@ use crate::event::{
 };
 use crate::job::{CreateReplay, Job, ListJobs, ListReplays, Replay};
 use crate::lane::{ListLanes, OrderedLane, ReleasedLane};
+use crate::source::{
+    CreateSource, ListRejections, ListSources, Rejection, RotateSourceSecret, Source, UpdateSource,
+};
 use crate::subscription::{CreateSubscription, ListSubscriptions, Subscription, UpdateSubscription};
 
 /// Speaks to one server of what belongs to one tenant.
@@ -67,6 +70,47 @@ impl TenantClient {
     pub async fn publish_batch(&self, events: &[PublishEvent<'_>]) -> Result<BatchPublished, ClientError> {
         let batch = Batch { events };
         self.connection.ask(self.request(Method::POST, &["events:batchPublish"]).json(&batch)).await
+    }
+
+    /// Makes a source; the answer holds its secret.
+    pub async fn create_source(&self, source: &CreateSource) -> Result<Source, ClientError> {
+        self.connection.ask(self.request(Method::POST, &["sources"]).json(source)).await
+    }
+
+    /// Lists sources.
+    pub fn sources(&self, query: &ListSources) -> Pages<Source> {
+        self.list(&["sources"], query)
+    }
+
+    /// Reads a source.
+    pub async fn source(&self, id: &str) -> Result<Source, ClientError> {
+        self.connection.ask(self.request(Method::GET, &["sources", id])).await
+    }
+
+    /// Changes a source.
+    pub async fn update_source(&self, id: &str, change: &UpdateSource) -> Result<Source, ClientError> {
+        self.connection.ask(self.request(Method::PATCH, &["sources", id]).json(change)).await
+    }
+
+    /// Removes a source.
+    pub async fn delete_source(&self, id: &str) -> Result<(), ClientError> {
+        self.connection.tell(self.request(Method::DELETE, &["sources", id])).await
+    }
+
+    /// Gives a source a new secret; the old one verifies as well for a while.
+    pub async fn rotate_source_secret(
+        &self,
+        id: &str,
+        rotation: &RotateSourceSecret,
+    ) -> Result<RotatedSecret, ClientError> {
+        self.connection
+            .ask(self.request(Method::POST, &["sources", id, "rotate-secret"]).json(rotation))
+            .await
+    }
+
+    /// Lists the last requests that a source refused.
+    pub fn rejections(&self, id: &str, query: &ListRejections) -> Pages<Rejection> {
+        self.list(&["sources", id, "rejections"], query)
     }
 
     /// Lists events.

@@ -104,7 +104,8 @@ fn the_answer_is_for_people_or_exactly_one_json_value() {
 fn a_stored_payload_is_shown_exactly() {
     let payload = r#"{"z": 1.10,  "number":12345678901234567890}"#;
     let event = format!(
-        r#"{{"id":"evt_1","event_type":"a.b","payload":{payload},"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
+        r#"{{"id":"evt_1","event_type":"a.b","payload":{payload},"payload_encoding":"json",
+        "content_type":"application/json","headers":{{}},"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
         "occurred_at":null,"deliver_at":null,"ordering_key":null,"idempotency_key":null,"metadata":{{}},
         "trace_id":"4bf9","fanout_count":0,
         "fanout":{{"count":0,"skipped_endpoint_ids":[],"reason":"no_subscription"}}}}"#
@@ -123,7 +124,8 @@ fn a_stored_payload_is_shown_exactly() {
 
 #[test]
 fn a_payload_that_was_removed_is_not_shown_as_null() {
-    let event = r#"{"id":"evt_1","event_type":"a.b","payload":null,"expunged":true,
+    let event = r#"{"id":"evt_1","event_type":"a.b","payload":null,"payload_encoding":"json",
+        "content_type":"application/json","headers":{},"expunged":true,
         "created_at":"2020-01-31T12:00:00.000Z","occurred_at":null,"deliver_at":null,"ordering_key":null,
         "idempotency_key":null,"metadata":{},"trace_id":"4bf9","fanout_count":1,
         "fanout":{"count":1,"skipped_endpoint_ids":[],"reason":null}}"#;

@@ -89,7 +89,8 @@ fn waiting_ends() {
 #[test]
 fn test_says_why_nobody_got_it() {
     let server = Server::start(|asked| {
-        let event = r#"{"id":"evt_1","event_type":"quick.test","payload":1,"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
+        let event = r#"{"id":"evt_1","event_type":"quick.test","payload":1,"payload_encoding":"json",
+            "content_type":"application/json","headers":{},"expunged":false,"created_at":"2026-01-31T12:00:00.000Z",
             "occurred_at":null,"deliver_at":null,"ordering_key":null,"idempotency_key":null,"metadata":{},
             "trace_id":"4bf9","fanout_count":0,
             "fanout":{"count":0,"skipped_endpoint_ids":[],"reason":"no_subscription"}}"#;

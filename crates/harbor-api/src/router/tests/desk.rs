@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use harbor_auth::authenticator::Authenticator;
 use harbor_auth::key::KeyHasher;
 use harbor_ingest::publish::{self as ingest, Publisher};
+use harbor_ingest::receive::{self, Inlet};
+use harbor_ingest::rejections::RejectionLog;
 use harbor_model::api_key::{ApiKey, ApiKeyHash, Role};
 use harbor_model::delivery::{Cause, Delivery, DeliveryStatus, DeliveryWithAttempts};
 use harbor_model::directory::TenantSnapshot;
@@ -141,6 +143,13 @@ impl Scene {
             rng: rng.clone(),
             observer: Arc::new(NoObserver),
         };
+        let publisher = Publisher::new(publisher, Default::default());
+        let inlet = receive::Deps {
+            publisher: publisher.clone(),
+            sources: rest.clone(),
+            history: desk.clone(),
+            rejections: Arc::new(RejectionLog::new(rest.clone())),
+        };
         let dead_letters = dead_letters::Deps {
             replays: rest.clone(),
             handoff: rest.clone(),
@@ -158,7 +167,8 @@ impl Scene {
         let operator_key = Secret::new(OPERATOR_KEY.to_owned());
         let authenticator = Authenticator::new(desk.clone(), &PEPPER, clock.clone(), Some(&operator_key));
         let api = router(Deps {
-            publisher: Publisher::new(publisher, Default::default()),
+            publisher,
+            inlet: Inlet::new(inlet),
             dead_letters: DeadLetters::new(dead_letters, Default::default()),
             interventions: interventions::Interventions::new(interventions),
             jobs: jobs::Jobs::new(jobs, Default::default()),
@@ -169,6 +179,7 @@ impl Scene {
             endpoints: desk.clone(),
             breakers: rest.clone(),
             subscriptions: rest.clone(),
+            sources: rest.clone(),
             api_keys: desk.clone(),
             history: desk.clone(),
             lanes: desk.clone(),
@@ -177,6 +188,8 @@ impl Scene {
             clock,
             rng,
             instance_policy: InstancePolicy::default(),
+            base_url: "http://127.0.0.1:8080".to_owned(),
+            public_url: None,
             cursor_key: [1; 32],
             settings: Settings::default(),
         });
@@ -397,7 +410,8 @@ impl History for Desk {
         if *tenant != tenant_id() || id != event_id() {
             return Ok(None);
         }
-        let payload = if self.state().is_expunged { "" } else { "{\"a\":1}" };
+        let is_expunged = self.state().is_expunged;
+        let payload = if is_expunged { "" } else { "{\"a\":1}" };
         let body = EventBody {
             id,
             tenant_id: tenant_id(),
@@ -416,6 +430,7 @@ impl History for Desk {
             idempotency_key: None,
             metadata: BTreeMap::new(),
             fan_out: FanOutRecord::default(),
+            is_expunged,
         }))
     }
 

@@ -1,5 +1,6 @@
 //! A store in trouble: it knows one tenant with one endpoint, and little else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +11,9 @@ use harbor_model::delivery::{Delivery, DeliveryWithAttempts};
 use harbor_model::directory::{EndpointView, TenantSnapshot};
 use harbor_model::endpoint::{Endpoint, EndpointUrl};
 use harbor_model::event::{Event, EventBody, EventSummary};
-use harbor_model::id::{ApiKeyId, DeliveryId, EndpointId, EventId, JobId, SubscriptionId, TenantId};
+use harbor_model::id::{
+    ApiKeyId, DeliveryId, EndpointId, EventId, JobId, SourceId, SubscriptionId, TenantId,
+};
 use harbor_model::job::{Job, JobKind};
 use harbor_model::lane::{LaneKey, OrderedLane, Release, Released};
 use harbor_model::policy::quota::{Quota, QuotaLayer};
@@ -30,7 +33,9 @@ use harbor_model::port::jobs::{JobCancelled, JobCreated, Jobs, NewJob};
 use harbor_model::port::lanes::OrderedLanes;
 use harbor_model::port::page::{Page, PageAsk};
 use harbor_model::port::registry::{Change, Endpoints, SubscriptionFilter, Subscriptions, Tenants};
+use harbor_model::port::sources::{Refused, Rejections, Sources};
 use harbor_model::port::upkeep::{Discarded, NewReplay, Replayed, Replays};
+use harbor_model::source::{Rejected, Source};
 use harbor_model::subscription::Subscription;
 use harbor_model::tenant::{Tenant, TenantPolicy};
 use harbor_model::time::Timestamp;
@@ -112,6 +117,7 @@ pub(super) fn snapshot() -> TenantSnapshot {
         quota: Quota::resolve(&QuotaLayer::default(), &QuotaLayer::default()),
         endpoints: [(endpoint_id(), Arc::new(EndpointView { endpoint: endpoint(), policy }))].into(),
         routes: Routes::new([("*".parse().unwrap(), endpoint_id())]),
+        sources: HashMap::new(),
     }
 }
 
@@ -415,4 +421,42 @@ impl Handoff for TroubledStore {
     fn hand_over(&self, _: Arc<EventBody>, _: Vec<Lease>, _: Reservation) {}
 
     fn announce(&self, _: &[EndpointKey]) {}
+}
+
+#[async_trait]
+impl Sources for TroubledStore {
+    async fn create_source(&self, _: Source, _: usize) -> Result<Change<Source>, Fault> {
+        away()
+    }
+
+    async fn find_source(&self, _: &TenantId, _: SourceId) -> Result<Option<Source>, Fault> {
+        away()
+    }
+
+    async fn sources(&self, _: &TenantId, _: PageAsk) -> Result<Page<Source>, Fault> {
+        away()
+    }
+
+    async fn update_source(&self, _: Source) -> Result<Change<Source>, Fault> {
+        away()
+    }
+
+    async fn delete_source(&self, _: &TenantId, _: SourceId, _: Option<u64>) -> Result<Change<()>, Fault> {
+        away()
+    }
+
+    async fn owner_of_source(&self, _: SourceId) -> Result<Option<TenantId>, Fault> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Rejections for TroubledStore {
+    async fn note_rejections(&self, _: Vec<Refused>) -> Result<(), Fault> {
+        away()
+    }
+
+    async fn rejections(&self, _: &TenantId, _: SourceId, _: PageAsk) -> Result<Page<Rejected>, Fault> {
+        away()
+    }
 }

@@ -1,5 +1,7 @@
 use harbor_auth::authenticator::Authenticator;
 use harbor_ingest::publish::{self as ingest, Publisher};
+use harbor_ingest::receive::{self, Inlet};
+use harbor_ingest::rejections::RejectionLog;
 use harbor_model::policy::InstancePolicy;
 use harbor_model::port::breakers::{BreakerChange, OpenBreaker};
 use harbor_model::port::deliveries::EndpointKey;
@@ -26,6 +28,13 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
         rng: rng.clone(),
         observer: Arc::new(NoObserver),
     };
+    let publisher = Publisher::new(publisher, Default::default());
+    let inlet = receive::Deps {
+        publisher: publisher.clone(),
+        sources: store.clone(),
+        history: store.clone(),
+        rejections: Arc::new(RejectionLog::new(store.clone())),
+    };
     let dead_letters = dead_letters::Deps {
         replays: store.clone(),
         handoff: store.clone(),
@@ -43,7 +52,8 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
     let operator_key = Secret::new(OPERATOR_KEY.to_owned());
     let authenticator = Authenticator::new(store.clone(), &[1; 32], clock.clone(), Some(&operator_key));
     router(Deps {
-        publisher: Publisher::new(publisher, Default::default()),
+        publisher,
+        inlet: Inlet::new(inlet),
         dead_letters: DeadLetters::new(dead_letters, Default::default()),
         interventions: Interventions::new(interventions),
         jobs: Jobs::new(jobs, Default::default()),
@@ -54,6 +64,7 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
         endpoints: store.clone(),
         breakers: store.clone(),
         subscriptions: store.clone(),
+        sources: store.clone(),
         api_keys: store.clone(),
         history: store.clone(),
         lanes: store.clone(),
@@ -62,6 +73,8 @@ fn api(trouble: Trouble, open: Vec<OpenBreaker>) -> Router {
         clock,
         rng,
         instance_policy: InstancePolicy::default(),
+        base_url: "http://127.0.0.1:8080".to_owned(),
+        public_url: None,
         cursor_key: [1; 32],
         settings: Settings::default(),
     })
@@ -76,6 +89,8 @@ fn body_of(operation: &str) -> Value {
         "create_endpoint" => json!({"url": "https://example.com/"}),
         "create_subscription" => subscribed,
         "update_subscription" => json!({"event_type": "a.b"}),
+        "create_source" => json!({"name": "stripe", "provider": "stripe", "secret": "whsec_x"}),
+        "update_source" => json!({"name": "other"}),
         "publish_event" => json!({"event_type": "a.b", "payload": 1}),
         "batch_publish_events" => json!({"events": [{"event_type": "a.b", "payload": 1}]}),
         "cancel_deliveries" => json!({"filter": {"event_type": "a.b"}}),
@@ -91,6 +106,8 @@ fn path_of(path: &str) -> String {
     let prefixes = [
         ("/endpoints/", "ep_"),
         ("/subscriptions/", "sub_"),
+        ("/sources/", "src_"),
+        ("/ingest/", "src_"),
         ("/events/", "evt_"),
         ("/deliveries/", "dlv_"),
         ("/dlq/", "dlv_"),

@@ -23,6 +23,16 @@ pub(super) fn api() -> Vec<Key> {
             "The most events in a batch.",
         ),
         key(
+            "api.ingest_body_bytes_max",
+            bytes_at!(api.ingest_body_bytes_max).within(ByteSize(KIB), ByteSize(64 * MIB)),
+            "The most bytes in what a provider sends to a source.",
+        ),
+        key(
+            "api.ingest_bodies_bytes_max",
+            bytes_at!(api.ingest_bodies_bytes_max).within(ByteSize(MIB), ByteSize(16 * 1024 * MIB)),
+            "The most bytes in all that is being taken in from providers at a time. More are refused with 503.",
+        ),
+        key(
             "api.body_bytes_max",
             bytes_at!(api.body_bytes_max).within(ByteSize(KIB), ByteSize(16 * MIB)),
             "The most bytes in any other body.",
@@ -57,6 +67,16 @@ pub(super) fn api() -> Vec<Key> {
             "api.subscriptions_per_endpoint_max",
             at!(api.subscriptions_per_endpoint_max).within(1, 100_000),
             "The most subscriptions of one endpoint.",
+        ),
+        key(
+            "api.sources_max",
+            at!(api.sources_max).within(1, 100_000),
+            "The most sources of one tenant. All of them are kept in memory with the tenant's endpoints.",
+        ),
+        key(
+            "api.trusted_proxies",
+            at!(api.trusted_proxies),
+            "Subnets of the proxies before the API, whose X-Forwarded-For says where a request to a source comes from.",
         ),
         key(
             "api.secret_overlap_default",

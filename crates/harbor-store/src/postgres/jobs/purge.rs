@@ -24,7 +24,7 @@ enum Rows {
 }
 
 /// The tables with rows of tenants, and what their rows are in the report.
-const TABLES: [(&str, &str, Rows); 16] = [
+const TABLES: [(&str, &str, Rows); 18] = [
     ("leases", "leases", Rows::InOrderOf("delivery_id")),
     ("attempts", "attempts", Rows::InOrderOf("delivery_id")),
     ("open_deliveries", "deliveries", Rows::InOrderOf("id")),
@@ -37,6 +37,8 @@ const TABLES: [(&str, &str, Rows); 16] = [
     ("notices", "notices", Rows::OfTenant),
     ("usage_days", "usage_days", Rows::OfTenant),
     ("subscriptions", "subscriptions", Rows::OfTenant),
+    ("sources", "sources", Rows::OfTenant),
+    ("rejections", "rejections", Rows::OfTenant),
     ("endpoints", "endpoints", Rows::OfTenant),
     ("api_keys", "api_keys", Rows::OfTenant),
     ("jobs", "jobs", Rows::OfTenant),

@@ -182,8 +182,8 @@ impl PostgresStore {
         let key = data_key(tx, &self.keyring, tenant).await?;
         let seal =
             |plain: &[u8], column: Sealed| key.seal(plain, &column.place(tenant, endpoint.id), &*self.rng);
-        let secrets = seal(&secrets_to_plain(&endpoint.secrets), Sealed::Secrets);
-        let headers = seal(&headers_to_plain(&endpoint.headers), Sealed::Headers);
+        let secrets = seal(&secrets_to_plain(&endpoint.secrets), Sealed::EndpointSecrets);
+        let headers = seal(&headers_to_plain(&endpoint.headers), Sealed::EndpointHeaders);
         tx.execute(
             sql,
             &[
@@ -285,8 +285,8 @@ const COLUMNS: &str = "id, name, description, url, secrets, headers, policy, met
 
 fn endpoint(row: &Row, key: &DataKey, tenant: i64, tenant_id: &TenantId) -> Result<Endpoint, Trouble> {
     let id = EndpointId::from_number(number(row, 0)?);
-    let secrets = open(key, value(row, 4)?, &Sealed::Secrets.place(tenant, id))?;
-    let headers = open(key, value(row, 5)?, &Sealed::Headers.place(tenant, id))?;
+    let secrets = open(key, value(row, 4)?, &Sealed::EndpointSecrets.place(tenant, id))?;
+    let headers = open(key, value(row, 5)?, &Sealed::EndpointHeaders.place(tenant, id))?;
     let drain = match time_if_any(row, 15)? {
         Some(since) => Some(Drain { per_second: whole(row, 14, "rate of a drain")?, since }),
         None => None,

@@ -5,10 +5,11 @@ use harbor_model::delivery::DeadLetterState;
 
 use crate::postgres::database::Link;
 use crate::postgres::history::{self, OF_ENDPOINT, OF_EVENT, Place, dead_sql, deliveries_sql};
+use crate::postgres::registry::sources;
 use crate::postgres::tests::fresh::{connect, world_at};
 use crate::postgres::{
     api_keys, breakers, claims, deliveries, ending, finish, health, interventions, jobs, keyring, lanes,
-    leases, notices, publish, quotas, registry, replay, sweep, upkeep, workers,
+    leases, notices, publish, quotas, registry, rejections, replay, sweep, upkeep, workers,
 };
 
 /// Fills the tables: 20 tenants with 5 endpoints each, `$ROWS` open deliveries and as many that are final,
@@ -55,7 +56,13 @@ fn fill(rows: u32) -> String {
              SELECT tenant, id, id, 1, 0, 0 FROM deliveries_done;
          INSERT INTO idempotency_keys (tenant, scope, key, made_id, fan_out_count, fingerprint, expires_at)
              SELECT t, 'publish', n::text, id_at(n, t), 1, '', n
-             FROM generate_series(1, 20) AS t, generate_series(1, {of_each}) AS n;"
+             FROM generate_series(1, 20) AS t, generate_series(1, {of_each}) AS n;
+         INSERT INTO sources (tenant, id, settings, secrets, rejected_count, version, created_at, updated_at)
+             SELECT t, id_at(1799000000000, t * 1000 + s), '{{}}', '', 20, 1, 0, 0
+             FROM generate_series(1, 20) AS t, generate_series(1, 50) AS s;
+         INSERT INTO rejections (tenant, source_id, id, request)
+             SELECT tenant, id, id_at(1800000000000 + n, n), '{{}}'
+             FROM sources, generate_series(1, 20) AS n;"
     )
 }
 
@@ -95,6 +102,8 @@ fn lists() -> Vec<String> {
     lists.extend(jobs::cancel_candidates_sql());
     lists.push(jobs::list_sql(true));
     lists.push(jobs::list_sql(false));
+    lists.push(sources::list_sql());
+    lists.push(rejections::LIST.to_owned());
     lists
 }
 
@@ -106,6 +115,8 @@ fn looks() -> Vec<String> {
         api_keys::list_api_keys(false),
         jobs::cancel_sql(),
         jobs::open_sql(),
+        sources::find_sql(),
+        sources::of_tenant_sql(),
     ];
     looks.extend(jobs::purge_sql());
     let constant = [
@@ -169,6 +180,11 @@ fn looks() -> Vec<String> {
         api_keys::FIND_API_KEY,
         keyring::FIND_DATA_KEY,
         registry::FIND_TENANT_NUMBER,
+        sources::OWNER,
+        sources::VERSION,
+        sources::COUNT,
+        rejections::COUNT,
+        rejections::FORGET,
     ];
     looks.extend(constant.map(str::to_owned));
     looks
@@ -180,6 +196,7 @@ fn hot() -> Vec<String> {
         publish::STORE,
         publish::STORE_IN_LANES,
         claims::FIND,
+        claims::SLIDE,
         finish::RECORD,
         finish::LOCK_LANES,
         lanes::ADVANCE,
@@ -218,8 +235,17 @@ fn hot() -> Vec<String> {
 /// Whether a plan reads an index of one of the large tables from end to end, rather than what it looks for.
 /// The first step of a walk takes one row of it.
 fn reads_a_whole_index(plan: &str) -> bool {
-    let large =
-        ["events", "open_deliveries", "leases", "deliveries_done", "attempts", "idempotency_keys", "lanes"];
+    let large = [
+        "events",
+        "open_deliveries",
+        "leases",
+        "deliveries_done",
+        "attempts",
+        "idempotency_keys",
+        "lanes",
+        "sources",
+        "rejections",
+    ];
     let steps: Vec<&str> = plan.lines().collect();
     let is_of_large = |step: &str| {
         let (_, table) = step.split_once(" on ").unwrap_or_default();
@@ -233,7 +259,7 @@ fn reads_a_whole_index(plan: &str) -> bool {
 }
 
 /// What a plan must hold: by which index, and how far, it looks for what is asked for.
-const SOUGHT: [(&str, &str); 12] = [
+const SOUGHT: [(&str, &str); 15] = [
     (finish::RECORD, "using open_deliveries_pkey on open_deliveries o "),
     (finish::RECORD, "Index Cond: ((worker = $1) AND (number = r_1.number))"),
     (leases::FREE, "Index Cond: ((worker = $1) AND (number = given.number))"),
@@ -246,6 +272,9 @@ const SOUGHT: [(&str, &str); 12] = [
     (lanes::LOCK, "using lanes_pkey on lanes l"),
     (finish::LOCK_LANES, "using lanes_pkey on lanes"),
     (claims::FIND, "((tenant = asked.tenant) AND (scope = $3) AND (key = asked.key))"),
+    (claims::SLIDE, "((tenant = asked.tenant) AND (scope = $3) AND (key = asked.key))"),
+    (sources::OWNER, "using sources_by_id on sources s"),
+    (rejections::FORGET, "AND (source_id = $2) AND (id <= "),
 ];
 
 /// Plans must be the same before anything is stored, when the server knows nothing of it yet, and when it does.

@@ -66,6 +66,8 @@ async fn no_table_holds_anything_of_a_purged_tenant() {
             let draft = world.event(tenant, &[&endpoint]).payload(payload.as_bytes());
             world.stored(draft.key(&format!("key-{number}"), 1)).await;
         }
+        let source = world.source(tenant).await;
+        world.refuse(&source, 9).await;
         world.delivered(&endpoint).await;
         world.dead(&endpoint).await;
         world.owed_in(&endpoint, "a").await;
@@ -81,6 +83,8 @@ async fn no_table_holds_anything_of_a_purged_tenant() {
     let job = purged(&world, job).await;
     assert_eq!(job.status, JobStatus::Done);
     assert_eq!((job.removed["events"], job.removed["deliveries"]), (24, 24), "{:?}", job.removed);
+
+    assert_eq!((job.removed["sources"], job.removed["rejections"]), (1, 9), "{:?}", job.removed);
 
     for table in tables_with(&tables, "tenant").await {
         let sql = format!("SELECT count(*) FILTER (WHERE tenant = $1), count(*) FROM {table} WHERE id <> $2");

@@ -26,7 +26,7 @@ pub(crate) enum Stage {
 }
 
 /// Every table that has rows of tenants, but for the tenants themselves, their data keys and the purge.
-pub(crate) const STAGES: [Stage; 14] = [
+pub(crate) const STAGES: [Stage; 16] = [
     // First what makes anything of the rest.
     Stage::Rows {
         kind: "jobs",
@@ -41,6 +41,16 @@ pub(crate) const STAGES: [Stage; 14] = [
         kind: "subscriptions",
         delete: "DELETE FROM subscriptions WHERE (tenant, id) IN (
             SELECT tenant, id FROM subscriptions WHERE tenant = ?1 LIMIT ?2)",
+    },
+    Stage::Rows {
+        kind: "sources",
+        delete: "DELETE FROM sources WHERE (tenant, id) IN (
+            SELECT tenant, id FROM sources NOT INDEXED WHERE tenant = ?1 LIMIT ?2)",
+    },
+    Stage::Rows {
+        kind: "rejections",
+        delete: "DELETE FROM rejections WHERE (tenant, source_id, id) IN (
+            SELECT tenant, source_id, id FROM rejections WHERE tenant = ?1 LIMIT ?2)",
     },
     Stage::Rows {
         kind: "lanes",

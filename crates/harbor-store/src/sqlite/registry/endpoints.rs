@@ -260,10 +260,16 @@ fn write(
     tenant: i64,
     endpoint: &Endpoint,
 ) -> Result<(), Trouble> {
-    let secrets =
-        key.seal(&secrets_to_plain(&endpoint.secrets), &Sealed::Secrets.place(tenant, endpoint.id), rng);
-    let headers =
-        key.seal(&headers_to_plain(&endpoint.headers), &Sealed::Headers.place(tenant, endpoint.id), rng);
+    let secrets = key.seal(
+        &secrets_to_plain(&endpoint.secrets),
+        &Sealed::EndpointSecrets.place(tenant, endpoint.id),
+        rng,
+    );
+    let headers = key.seal(
+        &headers_to_plain(&endpoint.headers),
+        &Sealed::EndpointHeaders.place(tenant, endpoint.id),
+        rng,
+    );
     let mut write = conn.prepare_cached(sql)?;
     write.raw_bind_parameter(1, tenant)?;
     write.raw_bind_parameter(2, blob(endpoint.id.number()))?;
@@ -298,8 +304,8 @@ fn read_endpoint(
 ) -> Result<Endpoint, Trouble> {
     let id = EndpointId::from_number(number(row, 0)?);
     let url: String = value(row, 3)?;
-    let secrets = open(key, &value::<Vec<u8>>(row, 4)?, &Sealed::Secrets.place(tenant, id))?;
-    let headers = open(key, &value::<Vec<u8>>(row, 5)?, &Sealed::Headers.place(tenant, id))?;
+    let secrets = open(key, &value::<Vec<u8>>(row, 4)?, &Sealed::EndpointSecrets.place(tenant, id))?;
+    let headers = open(key, &value::<Vec<u8>>(row, 5)?, &Sealed::EndpointHeaders.place(tenant, id))?;
     let policy: String = value(row, 6)?;
     let drain = match (value(row, 14)?, time_if_any(row, 15)?) {
         (Some(per_second), Some(since)) => Some(Drain { per_second, since }),

@@ -7,10 +7,10 @@ use rusqlite::Connection;
 
 use crate::sqlite::history::{DeliveryList, Direction, dead_sql};
 use crate::sqlite::jobs::purge::Stage;
-use crate::sqlite::registry::subscriptions;
+use crate::sqlite::registry::{sources, subscriptions};
 use crate::sqlite::{
     breakers, claims, deliveries, finish, health, history, interventions, jobs, lanes, migrations, notices,
-    publish, quotas, replay, sweep, upkeep, workers,
+    publish, quotas, rejections, replay, sweep, upkeep, workers,
 };
 
 fn plan(conn: &Connection, sql: &str) -> String {
@@ -46,6 +46,7 @@ fn no_query_goes_through_a_table_or_sorts() {
             publish::INSERT_DELIVERY,
             claims::FIND,
             claims::TAKE,
+            claims::SLIDE,
             deliveries::NEXT_OPEN_ENDPOINT,
             deliveries::NEXT_OPEN_TENANT,
             deliveries::WORKING_ENDPOINT,
@@ -83,6 +84,12 @@ fn no_query_goes_through_a_table_or_sorts() {
             interventions::OPEN_OF_EVENT,
             notices::INSERT,
             subscriptions::NOTE_WATCHED,
+            sources::OWNER,
+            sources::VERSION,
+            sources::COUNT,
+            rejections::LIST,
+            rejections::COUNT,
+            rejections::FORGET,
             history::LIST_EVENTS,
             history::FIND_EVENT,
             history::FIND_CLAIMED,
@@ -100,6 +107,7 @@ fn no_query_goes_through_a_table_or_sorts() {
         ]
         .map(str::to_owned),
     );
+    queries.extend([sources::list_sql(), sources::find_sql(), sources::of_tenant_sql()]);
     for sql in queries {
         let plan = plan(&conn, &sql);
         assert!(!plan.contains("SCAN"), "{plan}\n{sql}");

@@ -14,7 +14,9 @@ use harbor_model::port::deliveries::AttemptResult;
 use harbor_model::port::history::{EventFilter, History};
 use harbor_model::port::jobs::{JobSteps, Stepped};
 use harbor_model::port::registry::Tenants;
+use harbor_model::port::sources::{Refused, Rejections};
 use harbor_model::port::upkeep::Upkeep;
+use harbor_model::source::{Rejected, Source};
 use rusqlite::Connection;
 
 use crate::Store as _;
@@ -27,14 +29,16 @@ fn marked(mark: &str, len: usize) -> Bytes {
     mark.bytes().cycle().take(len).collect()
 }
 
-/// The marks of what a tenant had published, and of what it was answered.
+/// The marks of what a tenant had published, of what it was answered, and of what its source refused.
 struct Marks {
     payload: &'static str,
     answer: &'static str,
+    refused: &'static str,
 }
 
-const PURGED: Marks = Marks { payload: "<purged-payload>", answer: "<purged-answer>" };
-const KEPT: Marks = Marks { payload: "<kept-payload>", answer: "<kept-answer>" };
+const PURGED: Marks =
+    Marks { payload: "<purged-payload>", answer: "<purged-answer>", refused: "<purged-refused>" };
+const KEPT: Marks = Marks { payload: "<kept-payload>", answer: "<kept-answer>", refused: "<kept-refused>" };
 
 /// How many bytes payloads and answers have: such as fit into a cell, such as fill a page, and such as go over
 /// many.
@@ -66,6 +70,18 @@ async fn happen(world: &World<SqliteStore>, endpoint: &Endpoint, marks: &Marks) 
         let Some(again) = due.into_iter().find(|lease| lease.delivery.delivery_id == id) else { return };
         lease = again;
     }
+}
+
+/// Has a source refuse a few requests, of which older ones go.
+async fn refuse(world: &World<SqliteStore>, source: &Source, marks: &Marks) {
+    let newest = SIZES[..5].iter().map(|size| Rejected {
+        message: marked(marks.refused, 200).escape_ascii().to_string(),
+        signed_text: Some(marked(marks.refused, *size).to_vec()),
+        ..world.rejected(source)
+    });
+    let newest = newest.collect();
+    let refused = Refused { tenant_id: source.tenant_id.clone(), source_id: source.id, count: 5, newest };
+    world.store.note_rejections(vec![refused]).await.unwrap();
 }
 
 /// In which files of a directory a text stands.
@@ -107,9 +123,14 @@ async fn nothing_of_a_purged_tenant_is_left_in_any_file() {
     let world = in_directory(directory).await;
     let (purged, kept) = (world.tenant("purged").await, world.tenant("kept").await);
     let (of_purged, of_kept) = (world.endpoint(&purged).await, world.endpoint(&kept).await);
+    let (from_purged, from_kept) = (world.source(&purged).await, world.source(&kept).await);
     let publish = async |count: usize| {
-        for _ in 0..count {
+        for number in 0..count {
             happen(&world, &of_purged, &PURGED).await;
+            if number.is_multiple_of(10) {
+                refuse(&world, &from_purged, &PURGED).await;
+                refuse(&world, &from_kept, &KEPT).await;
+            }
             if world.rng.next_u64().is_multiple_of(3) {
                 happen(&world, &of_kept, &KEPT).await;
             }
@@ -125,7 +146,8 @@ async fn nothing_of_a_purged_tenant_is_left_in_any_file() {
     }
     assert!(swept > 100, "{swept} rows were swept");
     publish(300).await;
-    for mark in [PURGED.payload, PURGED.answer, KEPT.payload, KEPT.answer] {
+    let of_purged_and_kept = [&PURGED, &KEPT].map(|marks| [marks.payload, marks.answer, marks.refused]);
+    for mark in of_purged_and_kept.as_flattened() {
         assert!(!files_with(&path, mark).is_empty(), "{mark} can be found");
     }
 
@@ -133,7 +155,7 @@ async fn nothing_of_a_purged_tenant_is_left_in_any_file() {
     assert!(!before.is_empty());
     purge(&world, &purged).await;
     let nothing_is_left = || {
-        for mark in ["purged-payload", "purged-answer"] {
+        for mark in ["purged-payload", "purged-answer", "purged-refused"] {
             assert_eq!(files_with(&path, mark), [""; 0], "{mark} is left");
         }
     };

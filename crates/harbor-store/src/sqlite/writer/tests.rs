@@ -10,6 +10,7 @@ struct Seen(Mutex<Vec<(usize, bool)>>);
 
 impl Observer for Seen {
     fn published(&self, _: harbor_model::port::observer::PublishSeen<'_>) {}
+    fn received(&self, _: harbor_model::port::observer::ReceiveSeen) {}
     fn attempted(&self, _: harbor_model::port::observer::AttemptSeen<'_>) {}
     fn ended(&self, _: harbor_model::port::observer::EndSeen<'_>) {}
     fn committed(&self, seen: CommitSeen) {
