@@ -8,5 +8,6 @@ pub(crate) mod list;
 pub(crate) mod moment;
 pub(crate) mod pair;
 pub(crate) mod policy;
+pub(crate) mod scheme;
 pub(crate) mod text;
 pub(crate) mod word;

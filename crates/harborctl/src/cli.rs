@@ -17,6 +17,7 @@ use crate::command::key::KeyCommand;
 use crate::command::ping;
 use crate::command::quick::QuickCommand;
 use crate::command::replay::ReplayCommand;
+use crate::command::source::SourceCommand;
 use crate::command::subscription::SubscriptionCommand;
 use crate::command::tail::TailArgs;
 use crate::command::tenant::TenantCommand;
@@ -36,6 +37,7 @@ First steps, beside a running `harborhook serve --dev`:
 
 Every day:
   harborctl endpoint create --url https://example.com/ --event-type 'invoice.*'
+  harborctl source create --name stripe --provider stripe --secret -
   harborctl event publish invoice.paid --data '{\"invoice\": 42}'
   harborctl delivery list --status failed
   harborctl dlq list --output json | jq -r '.data[].id'
@@ -79,6 +81,9 @@ enum Command {
     /// Subscriptions: which event types go to which endpoint
     #[command(subcommand)]
     Subscription(SubscriptionCommand),
+    /// Sources: inbound doors, each for the webhooks of one provider
+    #[command(subcommand)]
+    Source(Box<SourceCommand>),
     /// Events: publish them, look them up
     #[command(subcommand)]
     Event(EventCommand),
@@ -149,6 +154,7 @@ async fn dispatch(cli: Cli, environment: &Environment, no_color: bool) -> Result
         Command::Tenant(command) => command.run(&cx).await,
         Command::Endpoint(command) => command.run(&cx).await,
         Command::Subscription(command) => command.run(&cx).await,
+        Command::Source(command) => command.run(&cx).await,
         Command::Event(command) => command.run(&cx).await,
         Command::Delivery(command) => command.run(&cx).await,
         Command::Dlq(command) => command.run(&cx).await,

@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod key;
 pub(crate) mod replay;
+pub(crate) mod source;
 pub(crate) mod subscription;
 pub(crate) mod tenant;
 

@@ -133,6 +133,16 @@ impl Output {
         Ok(stdout.flush()?)
     }
 
+    /// Writes bytes as they are and nothing else.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn write_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        Ok(stdout.flush()?)
+    }
+
     /// Tells people something beside the result. Programs and the quiet do not see it.
     pub(crate) fn hint(&self, text: &str) {
         if self.format == Format::Table {

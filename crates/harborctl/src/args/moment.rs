@@ -20,10 +20,15 @@ pub(crate) enum Moment {
 impl Moment {
     /// The time as the API takes it, where a distance goes back: `2h` is two hours ago.
     pub(crate) fn before(self, now: Timestamp) -> String {
-        clock::rfc3339(match self {
+        clock::rfc3339(self.time_before(now))
+    }
+
+    /// The time itself, where a distance goes back.
+    pub(crate) fn time_before(self, now: Timestamp) -> Timestamp {
+        match self {
             Self::At(time) => time,
             Self::Distance(distance) => now.saturating_sub(distance).unwrap_or(Timestamp::MIN),
-        })
+        }
     }
 
     /// The time as the API takes it, where a distance goes forth: `2h` is in two hours.

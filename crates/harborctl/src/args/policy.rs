@@ -148,7 +148,11 @@ fn client_errors(text: &str) -> Result<ClientErrors, String> {
     }
 }
 
-fn rate_limit(text: &str) -> Result<RateLimit, String> {
+/// Reads a rate, `100/s` or `100/s:200`.
+///
+/// # Errors
+/// The text is none.
+pub(crate) fn rate_limit(text: &str) -> Result<RateLimit, String> {
     let bad = || "a rate looks like 100/s, or 100/s:200 with a burst".to_owned();
     let (rate, burst) = match text.split_once(':') {
         Some((rate, burst)) => (rate, Some(burst.parse().map_err(|_| bad())?)),

@@ -35,6 +35,10 @@ pub(crate) const ORDERINGS: &[&str] = &["none", "key", "endpoint"];
 pub(crate) const ON_DEAD: &[&str] = &["skip", "hold"];
 /// The ways to sign.
 pub(crate) const SIGNING_SCHEMES: &[&str] = &["standard", "harborhook"];
+/// The hashes that a sender may use HMAC with.
+pub(crate) const ALGORITHMS: &[&str] = &["sha1", "sha256", "sha384", "sha512"];
+/// The ways that a sender may write signatures.
+pub(crate) const ENCODINGS: &[&str] = &["hex", "base64"];
 
 /// Reads one of these words of the API.
 pub(crate) fn parser<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
@@ -60,6 +64,7 @@ mod tests {
     use harbor_wire::api_key::Role;
     use harbor_wire::delivery::{Cause, DeadLetterState, DeliveryStatus};
     use harbor_wire::policy::{OnDead, Ordering, RetryStrategy, SigningScheme};
+    use harbor_wire::source::{Algorithm, Encoding};
 
     use super::*;
 
@@ -84,6 +89,8 @@ mod tests {
         check::<Ordering>(ORDERINGS);
         check::<OnDead>(ON_DEAD);
         check::<SigningScheme>(SIGNING_SCHEMES);
+        check::<Algorithm>(ALGORITHMS);
+        check::<Encoding>(ENCODINGS);
     }
 
     #[test]

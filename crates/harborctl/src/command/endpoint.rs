@@ -221,7 +221,7 @@ impl EndpointCommand {
             Self::Disable(Id { id }) => show(output, &client.disable_endpoint(&id).await?),
             Self::Lane(command) => command.run(output, &client).await,
             Self::RotateSecret { id: Id { id }, overlap, secret } => {
-                let secret = read_secret(secret)?;
+                let secret = text::secret(secret)?;
                 rotate(output, &client, &id, &RotateSecret { secret, overlap }).await
             }
         }
@@ -264,19 +264,13 @@ async fn rotate(
     Ok(())
 }
 
-/// A line from stdin ends with a line end that is not part of the secret.
-fn read_secret(secret: Option<String>) -> Result<Option<String>, Failure> {
-    let secret = secret.map(text::given_or_stdin).transpose()?;
-    Ok(secret.map(|secret| secret.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
 impl Create {
     fn into_request(self) -> Result<CreateEndpoint, Failure> {
         Ok(CreateEndpoint {
             url: self.url,
             name: self.name,
             description: self.description,
-            secret: read_secret(self.secret)?,
+            secret: text::secret(self.secret)?,
             event_types: Some(self.event_type).filter(|types| !types.is_empty()),
             headers: pair::map(self.header),
             timeout_ms: self.policy.timeout_ms,

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand, ValueHint};
-use harbor_wire::event::{Event, EventSummary, ListEvents, PublishEvent};
+use harbor_wire::event::{Event, EventSummary, ListEvents, PayloadEncoding, PublishEvent};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -51,7 +53,7 @@ pub(crate) enum EventCommand {
     Get {
         /// Event to show
         id: String,
-        /// Only the payload, exactly as it was published
+        /// Only the payload, exactly as it was published or received
         #[arg(long)]
         payload: bool,
     },
@@ -108,6 +110,21 @@ const COLUMNS: &[Column<EventSummary>] = &[
     Column::roomy("IDEMPOTENCY KEY", |event, _| Cell::maybe(event.idempotency_key.as_ref())),
 ];
 
+/// Writes the payload of an event as it was published or received.
+fn write_payload(output: &Output, event: &Event) -> Result<(), Failure> {
+    let unreadable = |error: String| Failure::Unfulfilled(format!("the payload cannot be read: {error}"));
+    let text =
+        || serde_json::from_str::<String>(event.payload.get()).map_err(|error| unreadable(error.to_string()));
+    match event.payload_encoding {
+        PayloadEncoding::Json => output.write(event.payload.get()),
+        PayloadEncoding::Text => output.write_bytes(text()?.as_bytes()),
+        PayloadEncoding::Base64 => {
+            let bytes = BASE64_STANDARD.decode(text()?).map_err(|error| unreadable(error.to_string()))?;
+            output.write_bytes(&bytes)
+        }
+    }
+}
+
 /// What is left to say of an event whose payload was removed.
 #[derive(Serialize)]
 struct Expunged<'a> {
@@ -137,7 +154,7 @@ impl EventCommand {
                 let event = cx.tenant()?.event(&id).await?;
                 match (payload, event.expunged) {
                     (false, _) => show(&cx.output, &event),
-                    (true, false) => cx.output.write(event.payload.get()),
+                    (true, false) => write_payload(&cx.output, &event),
                     (true, true) => Err(Failure::Unfulfilled(format!("the payload of {id} was removed"))),
                 }
             }

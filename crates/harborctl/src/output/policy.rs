@@ -40,12 +40,16 @@ pub(crate) fn retry(retry: &RetrySettings, origins: &PolicyOrigins) -> Cell {
 
 /// The most requests per second.
 pub(crate) fn rate_limit(limit: Option<RateLimit>, origins: &PolicyOrigins) -> Cell {
-    let text = match limit {
+    with_origin(rate(limit), "rate_limit", origins)
+}
+
+/// A rate in words.
+pub(crate) fn rate(limit: Option<RateLimit>) -> String {
+    match limit {
         None => "none".to_owned(),
         Some(RateLimit { per_second, burst: None }) => format!("{per_second}/s"),
         Some(RateLimit { per_second, burst: Some(burst) }) => format!("{per_second}/s, bursts of {burst}"),
-    };
-    with_origin(text, "rate_limit", origins)
+    }
 }
 
 /// The most requests in flight.

@@ -10,5 +10,7 @@ mod publish;
 mod quick;
 mod run;
 mod server;
+mod sources;
 mod tail;
 mod traffic;
+mod verify;

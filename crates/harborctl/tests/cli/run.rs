@@ -41,9 +41,14 @@ impl User {
 
     /// Puts a file below the folder.
     pub(crate) fn file(self, path: &str, text: &str) -> Self {
+        self.file_of_bytes(path, text.as_bytes())
+    }
+
+    /// Puts a file below the folder that need not be text.
+    pub(crate) fn file_of_bytes(self, path: &str, bytes: &[u8]) -> Self {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, bytes).unwrap();
         self
     }
 
