@@ -8,7 +8,7 @@ CARGO ?= cargo
 build:
 	$(CARGO) build --release --workspace --bins
 
-## Passes every test: unit, flow, system, and the example receivers.
+## Passes every test: unit, flow, system, the example receivers, and the providers of sources.
 test:
 	./scripts/test
 
