@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use harbor_bench::duration;
-use harbor_bench::settings::{Hold, Store, Workload};
+use harbor_bench::settings::{Hold, Provider, Store, Workload};
 
 /// Measures Harborhook: starts server, load and receiver on this machine and prints what they did.
 #[derive(Parser)]
@@ -143,6 +143,18 @@ pub(crate) enum Command {
         /// Over HTTP/2 instead of HTTP/1.1
         #[arg(long)]
         http2: bool,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Webhooks of a provider come in through a source, are verified, stored and relayed to one endpoint
+    Ingest {
+        /// How many a second, timed from when each was due [default: each connection as fast as it is
+        /// answered]
+        #[arg(long, value_name = "N")]
+        rate: Option<u64>,
+        /// Whose webhooks [default: as bench.toml says]
+        #[arg(long, value_enum)]
+        provider: Option<Provider>,
         #[command(flatten)]
         changes: Changes,
     },

@@ -12,6 +12,11 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(micros).expect("monotonic time is never negative")
 }
 
+/// Returns the time of day in seconds since 1970, for what is signed with it; nothing is measured by it.
+pub(crate) fn unix_s() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).expect("it is later than 1970")
+}
+
 /// Returns the seconds from one time of this clock to a later one; zero if it is not later.
 pub(crate) fn seconds_between(from_us: u64, to_us: u64) -> f64 {
     to_us.saturating_sub(from_us) as f64 / 1e6

@@ -20,6 +20,8 @@ pub enum Figure {
     ServerCpuSecondsPer1000,
     /// Half of the answers came within this time.
     AckP50Ms,
+    /// 95 % of the answers came within this time.
+    AckP95Ms,
     /// 99 % of the answers came within this time.
     AckP99Ms,
     /// Half of the deliveries arrived within this time.
@@ -64,6 +66,7 @@ impl Figure {
             Self::DeliveriesPerSecond => "deliveries /s",
             Self::ServerCpuSecondsPer1000 => "server CPU s per 1,000",
             Self::AckP50Ms => "ack p50, ms",
+            Self::AckP95Ms => "ack p95, ms",
             Self::AckP99Ms => "ack p99, ms",
             Self::EndToEndP50Ms => "end to end p50, ms",
             Self::EndToEndP99Ms => "end to end p99, ms",
@@ -86,6 +89,7 @@ impl Figure {
             (Self::DeliveriesPerSecond, _) => Some(last.deliveries_per_second),
             (Self::ServerCpuSecondsPer1000, _) => Some(last.server_cpu_seconds_per_1000),
             (Self::AckP50Ms, _) => Some(last.ack.p50_ms),
+            (Self::AckP95Ms, _) => Some(last.ack.p95_ms),
             (Self::AckP99Ms, _) => Some(last.ack.p99_ms),
             (Self::EndToEndP50Ms, _) => Some(last.end_to_end.p50_ms),
             (Self::EndToEndP99Ms, _) => Some(last.end_to_end.p99_ms),
@@ -123,6 +127,7 @@ impl Figure {
             | Self::DeliveriesPerSecond
             | Self::ServerCpuSecondsPer1000
             | Self::AckP50Ms
+            | Self::AckP95Ms
             | Self::AckP99Ms
             | Self::EndToEndP50Ms
             | Self::EndToEndP99Ms
@@ -149,6 +154,7 @@ impl Figure {
             Self::EventsPerSecond | Self::DeliveriesPerSecond => true,
             Self::ServerCpuSecondsPer1000
             | Self::AckP50Ms
+            | Self::AckP95Ms
             | Self::AckP99Ms
             | Self::EndToEndP50Ms
             | Self::EndToEndP99Ms

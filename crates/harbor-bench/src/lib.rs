@@ -20,8 +20,10 @@ mod stage;
 mod traffic;
 
 // The load.
+pub mod entry;
 pub mod load;
 mod payload;
+pub mod provider;
 mod schedule;
 
 // The receiver.

@@ -1,4 +1,4 @@
-//! The load, a process of its own: publishes over many connections and measures the answers.
+//! The load, a process of its own: sends events over many connections and measures the answers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::connection::Connection;
+use crate::entry::Entry;
 use crate::histogram::{Histogram, Percentiles};
-use crate::payload::Body;
+use crate::payload::{Body, LANES_MAX, Stamp};
+use crate::provider::Signer;
 use crate::schedule::{self, Schedule, Timetable};
 use crate::usage::Usage;
 use crate::{child, clock, control, event_key};
@@ -35,9 +37,9 @@ const START_DELAY: Duration = Duration::from_millis(20);
 pub struct Plan {
     /// Where the API listens.
     pub api: SocketAddr,
-    /// The API keys of the tenants, which publish in turn.
-    pub api_keys: Vec<String>,
-    /// The type of all events.
+    /// How events come in.
+    pub entry: Entry,
+    /// The type of all events that are published through the API.
     pub event_type: String,
     /// How many deliveries each event should beget.
     pub fan_out: u64,
@@ -125,7 +127,9 @@ async fn publish_all(plan: Plan) -> Result<Report> {
 
     let start_us = clock::now_us() + micros(START_DELAY);
     let (schedule, body) = (schedule(&plan, start_us), body(&plan, plan.batch));
-    let load = Arc::new(Load { plan, schedule: Arc::new(schedule), body, turn: AtomicUsize::new(0) });
+    let (signer, tenants) = (signer(&plan), plan.entry.tenants());
+    let load = Load { plan, schedule: Arc::new(schedule), body, signer, turn: AtomicUsize::new(0) };
+    let load = Arc::new(load);
     tokio::time::sleep(START_DELAY).await;
     let pacer = std::thread::spawn({
         let (schedule, connections) = (Arc::clone(&load.schedule), load.plan.connections);
@@ -138,11 +142,11 @@ async fn publish_all(plan: Plan) -> Result<Report> {
             lanes: Lanes::of(number, &load.plan),
             load: Arc::clone(&load),
             connection: Some(connection),
-            tally: Tally::new(load.plan.api_keys.len()),
+            tally: Tally::new(tenants),
         };
         publishers.spawn(publisher.run());
     }
-    let mut total = Tally::new(load.plan.api_keys.len());
+    let mut total = Tally::new(tenants);
     while let Some(tally) = publishers.join_next().await {
         total.merge(tally.context("a publisher panicked")?);
     }
@@ -187,9 +191,20 @@ fn schedule(plan: &Plan, start_us: u64) -> Schedule {
 
 /// Makes the body of a request with so many events.
 fn body(plan: &Plan, events: u64) -> Body {
-    match plan.batch {
-        1 => Body::of_one(&plan.event_type, plan.payload_bytes, plan.ordering_keys > 0),
-        _ => Body::of_batch(&plan.event_type, plan.payload_bytes, plan.ordering_keys > 0, events as usize),
+    let Plan { entry, batch, event_type, payload_bytes, ordering_keys, .. } = plan;
+    match (entry, batch) {
+        (Entry::Sources { .. }, _) => Body::of_webhook(*payload_bytes),
+        (Entry::Api { .. }, 1) => Body::of_one(event_type, *payload_bytes, *ordering_keys > 0),
+        (Entry::Api { .. }, _) => {
+            Body::of_batch(event_type, *payload_bytes, *ordering_keys > 0, events as usize)
+        }
+    }
+}
+
+fn signer(plan: &Plan) -> Option<Signer> {
+    match &plan.entry {
+        Entry::Api { .. } => None,
+        Entry::Sources { signing, .. } => Some(Signer::new(signing)),
     }
 }
 
@@ -203,6 +218,8 @@ struct Load {
     schedule: Arc<Schedule>,
     /// The body of a whole request.
     body: Body,
+    /// Signs what is sent to sources.
+    signer: Option<Signer>,
     /// Counts the requests, so that tenants take turns.
     turn: AtomicUsize,
 }
@@ -215,7 +232,7 @@ struct Publisher {
     tally: Tally,
 }
 
-/// The ordering keys of one connection, in turn.
+/// The ordering keys of one connection, in turn; to sources, numbers that no other connection uses.
 struct Lanes {
     first: u64,
     next: u64,
@@ -225,7 +242,11 @@ struct Lanes {
 
 impl Lanes {
     fn of(connection: u64, plan: &Plan) -> Self {
-        Self { first: connection, next: connection, step: plan.connections as u64, end: plan.ordering_keys }
+        let end = match plan.entry {
+            Entry::Api { .. } => plan.ordering_keys,
+            Entry::Sources { .. } => LANES_MAX,
+        };
+        Self { first: connection, next: connection, step: plan.connections as u64, end }
     }
 
     fn next(&mut self) -> u64 {
@@ -249,24 +270,24 @@ impl Publisher {
     async fn run(mut self) -> Tally {
         let load = Arc::clone(&self.load);
         while let Some(due_us) = load.schedule.next().await {
-            let tenant = load.turn.fetch_add(1, Ordering::Relaxed) % load.plan.api_keys.len();
+            let tenant = load.turn.fetch_add(1, Ordering::Relaxed) % load.plan.entry.tenants();
             self.tally.lateness.record(clock::now_us().saturating_sub(due_us));
-            let lane = self.lanes.next();
-            let mut again = self.publish(tenant, due_us, load.body.stamped(due_us, lane)).await;
+            let stamp = Stamp { due_us, lane: self.lanes.next() };
+            let mut again = self.publish(tenant, stamp, &load.body).await;
             while let Some(Again { events, wait }) = again {
                 tokio::time::sleep(wait).await;
                 if load.schedule.is_over() {
                     break;
                 }
                 self.tally.sent_again += events;
-                again = self.publish(tenant, due_us, body(&load.plan, events).stamped(due_us, lane)).await;
+                again = self.publish(tenant, stamp, &body(&load.plan, events)).await;
             }
         }
         self.tally
     }
 
     /// Sends a request and counts what comes of it. Returns what is to be sent again.
-    async fn publish(&mut self, tenant: usize, due_us: u64, body: Bytes) -> Option<Again> {
+    async fn publish(&mut self, tenant: usize, stamp: Stamp, body: &Body) -> Option<Again> {
         let load = Arc::clone(&self.load);
         if self.connection.is_none() {
             self.connection = Connection::open(load.plan.api).await.ok();
@@ -277,12 +298,12 @@ impl Publisher {
             return None;
         };
 
-        let answer = open.send(load.request(tenant, body)).await;
+        let answer = open.send(load.request(tenant, stamp, body)).await;
         let now_us = clock::now_us();
         self.tally.last_us = now_us;
         match answer {
             Ok(answer) if answer.status() == StatusCode::OK => {
-                self.tally.ack.record(now_us.saturating_sub(due_us));
+                self.tally.ack.record(now_us.saturating_sub(stamp.due_us));
                 let refused = self.tally.count_answer(answer.body(), tenant, load.plan.fan_out);
                 load.again(refused, &answer)
             }
@@ -303,11 +324,20 @@ impl Publisher {
 }
 
 impl Load {
-    fn request(&self, tenant: usize, body: Bytes) -> Request<Full<Bytes>> {
-        let path = if self.plan.batch == 1 { "/v1/events:publish" } else { "/v1/events:batchPublish" };
-        let key = Some(self.plan.api_keys[tenant].as_str());
-        control::request(self.plan.api, Method::POST, path, key, body)
-            .expect("the same request was accepted when the tenant was set up")
+    fn request(&self, tenant: usize, stamp: Stamp, body: &Body) -> Request<Full<Bytes>> {
+        let (path, key) = match &self.plan.entry {
+            Entry::Api { keys } if self.plan.batch == 1 => {
+                ("/v1/events:publish", Some(keys[tenant].as_str()))
+            }
+            Entry::Api { keys } => ("/v1/events:batchPublish", Some(keys[tenant].as_str())),
+            Entry::Sources { paths, .. } => (paths[tenant].as_str(), None),
+        };
+        let body = body.stamped(stamp);
+        let signed = self.signer.as_ref().map(|signer| signer.headers(&body, stamp, clock::unix_s()));
+        let mut request = control::request(self.plan.api, Method::POST, path, key, body)
+            .expect("the same request was accepted when the tenant was set up");
+        request.headers_mut().extend(signed.unwrap_or_default());
+        request
     }
 
     /// Returns what of a request is sent again, of which so many events were answered 429.
@@ -337,11 +367,15 @@ struct Tally {
     last_us: u64,
 }
 
-/// The part of an answer that counts: to `events:publish`, to `events:batchPublish`, or one of its results.
+/// The part of an answer that counts: of a source, to `events:publish`, to `events:batchPublish`, or one of
+/// its results.
 #[derive(Deserialize)]
 struct Answer<'a> {
     event_id: Option<&'a str>,
     fanout_count: Option<u64>,
+    /// A source names the delivery where there is exactly one, instead of a count.
+    delivery_id: Option<&'a str>,
+    duplicate: Option<bool>,
     error: Option<Problem>,
     #[serde(default, borrow)]
     results: Vec<Answer<'a>>,
@@ -352,6 +386,12 @@ struct Answer<'a> {
 struct Problem {
     status: u16,
     code: String,
+}
+
+impl Answer<'_> {
+    fn fan_out(&self) -> u64 {
+        self.fanout_count.unwrap_or(self.delivery_id.is_some().into())
+    }
 }
 
 impl Problem {
@@ -394,13 +434,15 @@ impl Tally {
     }
 
     fn count_result(&mut self, result: &Answer<'_>, tenant: usize, fan_out: u64) {
-        match (result.event_id, &result.error) {
-            (Some(id), None) => {
+        match (result.event_id, result.duplicate, &result.error) {
+            (Some(id), Some(false), None) => {
                 self.acknowledged[tenant].push(event_key::of(id.as_bytes()));
-                self.fan_out_wrong += u64::from(result.fanout_count != Some(fan_out));
+                self.fan_out_wrong += u64::from(result.fan_out() != fan_out);
             }
-            (_, Some(problem)) => self.count_problem(problem),
-            (None, None) => self.count_error("unreadable answer"),
+            // Nothing that is sent was sent before.
+            (Some(_), Some(true), None) => self.count_error("200 duplicate"),
+            (_, _, Some(problem)) => self.count_problem(problem),
+            (_, _, None) => self.count_error("unreadable answer"),
         }
     }
 

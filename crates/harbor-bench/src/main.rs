@@ -119,6 +119,15 @@ async fn dispatch(cli: Cli) -> Result<bool> {
             })
             .await
         }
+        Command::Ingest { rate, provider, changes } => {
+            measure_named(means, "ingest", &changes, |work| {
+                let workload = work.workload_mut();
+                workload.rate = rate.or(workload.rate);
+                workload.source = provider.or(workload.source);
+                Ok(())
+            })
+            .await
+        }
         Command::All(args) => measure_all(means, args).await,
         Command::Probe => probe(&means),
         Command::Load => load::run().await.map(|()| true),

@@ -148,8 +148,9 @@ impl Check {
     /// Returns what makes the run worthless, one sentence each; none if it counts.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        // A request whose answer was lost or was an error may still have stored its event.
-        let is_surplus_explained = self.errors.keys().any(|error| !error.starts_with('4'));
+        // A request whose answer was lost or was an error may still have stored its event; a refusal and a
+        // duplicate did not.
+        let is_surplus_explained = self.errors.keys().any(|error| !error.starts_with(['2', '4']));
         let faults = [
             (self.missing, "of the deliveries owed never arrived"),
             (
@@ -216,5 +217,6 @@ mod tests {
         assert!(with_error("broken connection").faults().is_empty());
         assert!(with_error("503 storage_away").faults().is_empty());
         assert_eq!(with_error("429 quota").faults().len(), 1);
+        assert_eq!(with_error("200 duplicate").faults().len(), 1);
     }
 }

@@ -24,10 +24,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::arrivals::Arrivals;
+use crate::provider::{Signer, Signing};
 use crate::tls::Identity;
 use crate::{child, clock, event_key, payload};
 
-/// One of so many signatures is checked: enough to notice a wrong one, too few to cost anything.
+/// The signatures of one of so many attempts are checked: enough to notice a wrong one, too few to cost
+/// anything.
 const SIGNATURES_EVERY: u64 = 64;
 
 /// The number of an attempt, from 1, in what the server sends.
@@ -40,6 +42,8 @@ pub struct Plan {
     pub endpoints: usize,
     /// The secret that all of them sign with.
     pub secret: String,
+    /// How the provider signed what is relayed from a source; its signatures are to arrive with it.
+    pub relayed: Option<Signing>,
     /// How deliveries are answered.
     pub answers: Answers,
     /// Whether the first attempts of each ordering key are to come in the order of their publishes.
@@ -77,6 +81,7 @@ pub(crate) struct Missing {
 
 struct Receiver {
     webhook: Webhook,
+    signer: Option<Signer>,
     answers: Answers,
     is_ordered: bool,
     arrivals: Mutex<Arrivals>,
@@ -90,6 +95,7 @@ pub async fn run() -> Result<()> {
     let listening = Listening { deliveries: deliveries.local_addr()?, control: control.local_addr()? };
     let receiver = Arc::new(Receiver {
         webhook: Webhook::new(&plan.secret).context("the secret cannot be read")?,
+        signer: plan.relayed.as_ref().map(Signer::new),
         answers: plan.answers,
         is_ordered: plan.is_ordered,
         arrivals: Mutex::new(Arrivals::new(plan.endpoints, clock::now_us())),
@@ -185,6 +191,9 @@ impl Receiver {
         };
         if number.is_some_and(|number| number % SIGNATURES_EVERY == 1) {
             arrivals.record_signature(self.webhook.verify(body, headers).is_ok());
+            if let Some(signer) = &self.signer {
+                arrivals.record_signature(signer.has_signed(headers, body));
+            }
         }
         if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
     }

@@ -9,7 +9,7 @@ mod row;
 mod workload;
 
 pub use row::{Backlog, Hold, Noisy, Row, Setup, Store, Target, Work};
-pub use workload::{Transport, Workload};
+pub use workload::{Provider, Transport, Workload};
 
 /// The file at the root of the repository, so that the program runs from anywhere.
 const DEFAULT: &str = include_str!("../../../bench.toml");
@@ -27,6 +27,9 @@ pub struct Settings {
     /// Merged into the requests that create endpoints.
     #[serde(default)]
     pub endpoint: toml::Table,
+    /// Merged into the requests that create sources.
+    #[serde(default)]
+    pub source: toml::Table,
     /// What `all` measures, in order.
     #[serde(rename = "row")]
     pub rows: Vec<Row>,

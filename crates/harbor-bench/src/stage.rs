@@ -1,10 +1,12 @@
-//! What the server has to know before a load: a tenant, its API key, its endpoints.
+//! What the server has to know before a load: a tenant, its API key, its endpoints, its source.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use crate::control;
+use crate::provider::Signing;
 use crate::server::Site;
 use crate::settings::Settings;
 
@@ -14,6 +16,9 @@ pub(crate) const EVENT_TYPE: &str = "bench.measured";
 pub(crate) const EVENT_TYPE_UNROUTED: &str = "bench.unrouted";
 /// The secret of all endpoints; it protects nothing.
 pub(crate) const SECRET: &str = "whsec_aGFyYm9yaG9vay1iZW5jaG1hcmstc2VjcmV0LTAwMDE=";
+
+/// The secret of all sources, whatever their provider; it protects nothing either.
+pub(crate) const SOURCE_SECRET: &str = "whsec_harbor0bench0source0secret0001";
 
 /// A tenant that was set up.
 #[derive(Clone, Debug)]
@@ -50,6 +55,26 @@ pub(crate) async fn set(
         endpoint_ids.push(id.to_owned());
     }
     Ok(Tenant { id: tenant_id.to_owned(), api_key, endpoint_ids })
+}
+
+/// Creates a source that relays straight to the first endpoint of a tenant, and returns its path.
+pub(crate) async fn open_source(
+    site: &Site,
+    settings: &Settings,
+    tenant: &Tenant,
+    signing: &Signing,
+) -> Result<String> {
+    let path = format!("/v1/tenants/{}/sources", tenant.id);
+    let source = json!({
+        "name": "bench",
+        "provider": signing.provider,
+        "secret": signing.secret,
+        "endpoint_id": tenant.endpoint_ids.first().context("a source without an endpoint")?,
+    });
+    let source = merged(source, &settings.source)?;
+    let answer = control::post_json(site.api, &path, &tenant.api_key, &source).await?;
+    let url = answer["ingest_url"].as_str().context("the new source's address is not in the answer")?;
+    Ok(Url::parse(url).with_context(|| format!("{url:?} is no address"))?.path().to_owned())
 }
 
 /// Pauses an endpoint: new deliveries wait.

@@ -9,9 +9,11 @@ use bytes::Bytes;
 
 use crate::arrivals::Stats;
 use crate::child::ChildProgram;
+use crate::entry::Entry;
 use crate::measure::Ground;
 use crate::measurement::{Check, DatabaseUse, Measurement, PartUse, ProcessUse, ratio};
 use crate::metrics::{self, Finals, SCRAPE_INTERVAL};
+use crate::provider::Signing;
 use crate::receiver::{Answers, Missing};
 use crate::server::Site;
 use crate::settings::{Settings, Transport, Workload};
@@ -58,6 +60,8 @@ pub(crate) struct Traffic<'a> {
     name: &'static str,
     workload: &'a Workload,
     tenants: Vec<Tenant>,
+    /// How events come in that are measured.
+    entry: Entry,
     receiver: ChildProgram,
     receiver_control: SocketAddr,
 }
@@ -76,7 +80,7 @@ pub(crate) struct Reading {
 }
 
 impl<'a> Traffic<'a> {
-    /// Starts the receiver and creates the tenants with their endpoints.
+    /// Starts the receiver and creates the tenants with their endpoints and sources.
     pub(crate) async fn prepare(
         site: &Site,
         settings: &Settings,
@@ -84,9 +88,12 @@ impl<'a> Traffic<'a> {
         ground: &'a Ground<'a>,
     ) -> Result<Self> {
         let Cast { name, workload, answers_after, urls_elsewhere } = cast;
+        let signing =
+            workload.source.map(|provider| Signing { provider, secret: stage::SOURCE_SECRET.to_owned() });
         let plan = receiver::Plan {
             endpoints: (workload.tenants * workload.fan_out) as usize,
             secret: stage::SECRET.to_owned(),
+            relayed: signing.clone(),
             is_ordered: workload.ordering_keys > 0,
             answers: Answers { fail_rate: workload.fail_rate, after: answers_after },
             identity: match workload.transport {
@@ -108,8 +115,18 @@ impl<'a> Traffic<'a> {
             let urls: Vec<_> = urls.chain(urls_elsewhere.iter().cloned()).collect();
             tenants.push(stage::set(site, settings, &id, &urls).await?);
         }
+        let entry = match signing {
+            None => by_keys(&tenants),
+            Some(signing) => {
+                let mut paths = Vec::new();
+                for tenant in &tenants {
+                    paths.push(stage::open_source(site, settings, tenant, &signing).await?);
+                }
+                Entry::Sources { signing, paths }
+            }
+        };
         let receiver_control = listening.control;
-        Ok(Self { ground, site: site.clone(), name, workload, tenants, receiver, receiver_control })
+        Ok(Self { ground, site: site.clone(), name, workload, tenants, entry, receiver, receiver_control })
     }
 
     /// Goes on at a server that was started again.
@@ -204,7 +221,7 @@ impl<'a> Traffic<'a> {
     fn plan(&self, pace: load::Pace) -> load::Plan {
         load::Plan {
             api: self.site.api,
-            api_keys: self.tenants.iter().map(|tenant| tenant.api_key.clone()).collect(),
+            entry: self.entry.clone(),
             event_type: stage::EVENT_TYPE.to_owned(),
             fan_out: self.tenants.first().map_or(0, |tenant| tenant.endpoint_ids.len() as u64),
             payload_bytes: self.workload.payload_bytes,
@@ -220,6 +237,7 @@ impl<'a> Traffic<'a> {
     fn preload_plan(&self, events: u64) -> load::Plan {
         let within = Duration::from_secs(events / PRELOAD_EVENTS_PER_SECOND_MIN).max(PRELOAD_TIME_MIN);
         load::Plan {
+            entry: by_keys(&self.tenants),
             batch: PRELOAD_BATCH.min(events),
             connections: PRELOAD_CONNECTIONS,
             ordering_keys: 0,
@@ -422,6 +440,11 @@ impl<'a> Traffic<'a> {
             },
         }
     }
+}
+
+/// Lets tenants publish through the API.
+fn by_keys(tenants: &[Tenant]) -> Entry {
+    Entry::Api { keys: tenants.iter().map(|tenant| tenant.api_key.clone()).collect() }
 }
 
 /// Returns the numbers of the endpoints of a tenant at the receiver.

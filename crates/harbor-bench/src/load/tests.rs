@@ -6,10 +6,14 @@ fn counts_what_was_acknowledged_and_why_the_rest_was_not() {
     tally.count_answer(br#"{"event_id":"evt_1","fanout_count":1,"duplicate":false}"#, 0, 1);
     tally.count_answer(br#"{"event_id":"evt_2","fanout_count":0,"duplicate":false}"#, 0, 1);
     tally.count_answer(
-        br#"{"results":[{"event_id":"evt_3","fanout_count":1},{"error":{"status":503,"code":"storage_away"}}]}"#,
+        br#"{"results":[
+            {"event_id":"evt_3","fanout_count":1,"duplicate":false},
+            {"error":{"status":503,"code":"storage_away"}}
+        ]}"#,
         0,
         1,
     );
+    tally.count_answer(br#"{"event_id":"evt_1","fanout_count":1,"duplicate":true}"#, 0, 1);
     tally.count_answer(b"nonsense", 0, 1);
     tally.count_refusal(429, br#"{"status":429,"code":"quota"}"#);
     tally.count_refusal(502, b"<html>");
@@ -17,17 +21,38 @@ fn counts_what_was_acknowledged_and_why_the_rest_was_not() {
     assert_eq!(tally.acknowledged, [[b"evt_1", b"evt_2", b"evt_3"].map(|id| event_key::of(id))]);
     assert_eq!(tally.fan_out_wrong, 1);
     let errors: Vec<_> = tally.errors.iter().map(|(error, count)| (error.as_str(), *count)).collect();
-    assert_eq!(errors, [("429 quota", 1), ("502", 1), ("503 storage_away", 1), ("unreadable answer", 1)]);
+    assert_eq!(
+        errors,
+        [
+            ("200 duplicate", 1),
+            ("429 quota", 1),
+            ("502", 1),
+            ("503 storage_away", 1),
+            ("unreadable answer", 1)
+        ]
+    );
+}
+
+#[test]
+fn a_source_names_a_single_delivery_instead_of_counting() {
+    let mut tally = Tally::new(1);
+    tally.count_answer(br#"{"event_id":"evt_1","delivery_id":"dlv_1","duplicate":false}"#, 0, 1);
+    assert_eq!((tally.acknowledged[0].len(), tally.fan_out_wrong), (1, 0));
+    tally.count_answer(br#"{"event_id":"evt_2","duplicate":false}"#, 0, 1);
+    assert_eq!((tally.acknowledged[0].len(), tally.fan_out_wrong), (2, 1));
+    tally.count_answer(br#"{"event_id":"evt_1","delivery_id":"dlv_1","duplicate":true}"#, 0, 1);
+    tally.count_answer(br#"{"event_id":"evt_3","delivery_id":"dlv_3"}"#, 0, 1);
+    assert_eq!((tally.acknowledged[0].len(), tally.errors.len()), (2, 2));
 }
 
 #[test]
 fn what_two_connections_counted_adds_up_for_each_tenant() {
     let mut one = Tally::new(2);
-    one.count_answer(br#"{"event_id":"evt_1","fanout_count":1}"#, 0, 1);
+    one.count_answer(br#"{"event_id":"evt_1","fanout_count":1,"duplicate":false}"#, 0, 1);
     one.count_error("503");
     let mut two = Tally::new(2);
-    two.count_answer(br#"{"event_id":"evt_2","fanout_count":1}"#, 0, 1);
-    two.count_answer(br#"{"event_id":"evt_3","fanout_count":1}"#, 1, 1);
+    two.count_answer(br#"{"event_id":"evt_2","fanout_count":1,"duplicate":false}"#, 0, 1);
+    two.count_answer(br#"{"event_id":"evt_3","fanout_count":1,"duplicate":false}"#, 1, 1);
     two.count_error("503");
 
     one.merge(two);
@@ -41,7 +66,7 @@ fn the_events_of_a_batch_that_were_refused_are_counted() {
     let mut tally = Tally::new(1);
     let answer = br#"{"results":[
         {"error":{"status":429,"code":"crowded"}},
-        {"event_id":"evt_1","fanout_count":1},
+        {"event_id":"evt_1","fanout_count":1,"duplicate":false},
         {"error":{"status":429,"code":"crowded"}},
         {"error":{"status":422,"code":"invalid"}}
     ]}"#;

@@ -18,7 +18,7 @@ fn the_file_of_the_repository_holds_rows_that_can_be_run() {
     }
     let embedded = settings.rows.iter().filter(|row| row.setup == Setup::default()).count();
     assert!(embedded >= 10, "only {embedded} rows are embedded");
-    for command in ["noisy", "backlog", "tenants", "storm", "tls"] {
+    for command in ["noisy", "backlog", "tenants", "storm", "ordered", "tls", "ingest"] {
         assert!(settings.rows.iter().any(|row| row.command.as_deref() == Some(command)), "{command}");
     }
 }
@@ -92,6 +92,11 @@ fn mistakes_are_named() {
     check("workload = { payload_bytes = 10 }", "payload_bytes is 10");
     check("workload = { fail_rate = 1.5 }", "fail_rate is 1.5");
     check("workload = { transport = \"pigeon\" }", "pigeon");
+    check("workload = { source = \"pigeon\" }", "pigeon");
+    check("workload = { source = \"github\", batch = 2 }", "one event with each request, not 2");
+    check("workload = { source = \"github\", fan_out = 2 }", "one endpoint, not to 2");
+    check("workload = { source = \"stripe\", ordering_keys = 100 }", "no ordering key");
+    check("workload = { source = \"stripe\", payload_bytes = 100 }", "payload_bytes is 100");
     check("workload = { duration = \"soon\" }", "\"soon\" is not a duration");
     check("targets.speed = { first = 1, goal = 2 }", "speed");
     check("split = true", "cannot share the embedded store");

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
-use crate::payload::{LANES_MAX, PAYLOAD_BYTES_MIN};
+use crate::payload::{LANES_MAX, PAYLOAD_BYTES_MIN, WEBHOOK_BYTES_MIN};
 
 /// The most events of one `events:batchPublish`.
 const BATCH_MAX: u64 = 1_000;
@@ -18,6 +18,9 @@ const BATCH_MAX: u64 = 1_000;
 pub struct Workload {
     /// How many tenants publish in turn.
     pub tenants: u64,
+    /// Whose webhooks the events are: they come in through a source of each tenant, which verifies them and
+    /// relays them straight to its endpoint. Without one, events are published through the API.
+    pub source: Option<Provider>,
     /// How many endpoints of each tenant subscribe; 0 measures publishing alone.
     pub fan_out: u64,
     /// How many events one request publishes.
@@ -45,6 +48,16 @@ pub struct Workload {
     pub duration: Duration,
 }
 
+/// Whose webhooks come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// HMAC-SHA256 over the body; a header names the event.
+    Github,
+    /// HMAC-SHA256 over a timestamp and the body, which names the event.
+    Stripe,
+}
+
 /// How deliveries travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -61,6 +74,7 @@ impl Default for Workload {
     fn default() -> Self {
         Self {
             tenants: 1,
+            source: None,
             fan_out: 1,
             batch: 1,
             connections: 64,
@@ -95,8 +109,23 @@ impl Workload {
             self.connections
         );
         ensure!(self.ordering_keys <= LANES_MAX, "ordering_keys is more than {LANES_MAX}");
+        if self.source.is_some() {
+            self.validate_source()?;
+        }
         ensure!((0.0..=1.0).contains(&self.fail_rate), "fail_rate is {}, not 0 to 1", self.fail_rate);
         ensure!(!self.duration.is_zero(), "duration is 0");
+        Ok(())
+    }
+
+    fn validate_source(&self) -> Result<()> {
+        ensure!(self.batch == 1, "a source takes one event with each request, not {}", self.batch);
+        ensure!(self.fan_out == 1, "a source relays straight to one endpoint, not to {}", self.fan_out);
+        ensure!(self.ordering_keys == 0, "what comes in through a source has no ordering key");
+        ensure!(
+            self.payload_bytes >= WEBHOOK_BYTES_MIN,
+            "payload_bytes is {}, less than {WEBHOOK_BYTES_MIN}, which a webhook has at least",
+            self.payload_bytes
+        );
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use harbor_bench::measure::{Ground, measure};
 use harbor_bench::measurement::Measurement;
 use harbor_bench::noisy;
-use harbor_bench::settings::{Noisy, Settings, Workload};
+use harbor_bench::settings::{Noisy, Provider, Settings, Workload};
 use server::{Manner, Relay};
 
 /// A workload short enough for a test.
@@ -118,6 +118,38 @@ async fn tenants_take_turns() {
     assert_eq!(measured.check.faults(), [""; 0]);
     assert!(measured.events >= 3);
     assert_eq!(measured.deliveries, measured.events * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_come_in_through_a_source_of_each_tenant() {
+    for provider in [Provider::Github, Provider::Stripe] {
+        let workload = Workload { source: Some(provider), tenants: 2, preload: 100, ..short() };
+        let measured = run(Manner::Faithful, workload).await;
+
+        assert_eq!(measured.check.faults(), [""; 0], "{provider:?}");
+        assert!(measured.events >= 2);
+        assert_eq!(measured.deliveries, measured.events);
+        assert!(measured.check.errors.is_empty(), "{:?}", measured.check.errors);
+        assert!(measured.check.signatures_checked >= measured.deliveries / 32, "ours and the provider's");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_was_not_new_is_an_error() {
+    let workload = Workload { source: Some(Provider::Github), rate: Some(200), ..short() };
+    let measured = run(Manner::SeesTwice, Workload { warmup: Duration::ZERO, ..workload }).await;
+
+    assert_eq!(measured.check.faults(), [""; 0]);
+    assert_eq!((measured.events, measured.check.errors["200 duplicate"]), (90, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_the_signature_of_the_provider_makes_a_run_worthless() {
+    let measured = run(Manner::DropsHeaders, Workload { source: Some(Provider::Github), ..short() }).await;
+
+    let check = &measured.check;
+    assert_eq!(check.signatures_wrong * 2, check.signatures_checked, "ours are right");
+    assert_eq!(check.faults(), [format!("{} of the signatures checked were wrong", check.signatures_wrong)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

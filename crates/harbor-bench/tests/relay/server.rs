@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use harbor_bench::server::{Site, SiteProcess};
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -38,6 +38,10 @@ pub(crate) enum Manner {
     LosesEveryTenth,
     /// It signs with a secret that is not the endpoint's.
     SignsWrongly,
+    /// It relays webhooks without what their provider sent beside the body.
+    DropsHeaders,
+    /// It takes every tenth webhook for one that it has seen.
+    SeesTwice,
     /// It lists every delivery but the first.
     ListsAllButOne,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Relay {
 struct State {
     manner: Manner,
     endpoints: Mutex<Vec<Endpoint>>,
+    /// The tenants that have a source, by its number.
+    sources: Mutex<Vec<String>>,
     published: AtomicU64,
     /// What was made, oldest first: the tenant and the event of each delivery.
     made: Mutex<Vec<(String, String)>>,
@@ -72,6 +78,8 @@ struct Delivery {
     endpoint: Endpoint,
     event_id: String,
     payload: Bytes,
+    /// The headers that were relayed.
+    relayed: HeaderMap,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +103,7 @@ impl Relay {
         let state = Arc::new(State {
             manner,
             endpoints: Mutex::default(),
+            sources: Mutex::default(),
             published: AtomicU64::new(0),
             made: Mutex::default(),
             delivered: Mutex::default(),
@@ -146,6 +155,9 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     if path == "/metrics" {
         return metrics(state);
     }
+    if let Some(source) = path.strip_prefix("/ingest/") {
+        return receive(state, source.parse().unwrap(), &head.headers, body);
+    }
     // The key of a tenant's admin names the tenant.
     let credential = credential.as_deref().and_then(|text| text.strip_prefix("Bearer hhk_")).unwrap();
     let parts: Vec<_> = path.split('/').skip(1).collect();
@@ -165,6 +177,14 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
             endpoint.tenant = (*tenant).to_owned();
             state.endpoints.lock().unwrap().push(endpoint);
             created(json!({"id": "ep_1"}))
+        }
+        ["v1", "tenants", tenant, "sources"] => {
+            let source: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(source["endpoint_id"], "ep_1");
+            let mut sources = state.sources.lock().unwrap();
+            sources.push((*tenant).to_owned());
+            let url = format!("http://anywhere.example/ingest/{}", sources.len() - 1);
+            created(json!({"id": "src_1", "ingest_url": url}))
         }
         ["v1", "deliveries"] => respond(StatusCode::OK, list(state, credential, head.uri.query().unwrap())),
         ["v1", "events:publish"] => match publish(state, credential, &serde_json::from_slice(&body).unwrap())
@@ -223,12 +243,41 @@ fn publish(state: &State, tenant: &str, event: &Event<'_>) -> Result<Value, Valu
             _ => 1,
         };
         for _ in 0..times {
-            let delivery =
-                Delivery { endpoint: endpoint.clone(), event_id: event_id.clone(), payload: payload.clone() };
-            state.outbox.send(delivery).unwrap();
+            state.send(&endpoint, &event_id, payload.clone(), HeaderMap::new());
         }
     }
     Ok(json!({"event_id": event_id, "fanout_count": fan_out, "duplicate": false}))
+}
+
+/// Takes a webhook in and relays it to the one endpoint of its tenant.
+fn receive(state: &State, source: usize, headers: &HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
+    assert!(headers.contains_key("x-hub-signature-256") || headers.contains_key("stripe-signature"));
+    let tenant = state.sources.lock().unwrap()[source].clone();
+    let number = state.published.fetch_add(1, Ordering::Relaxed);
+    let event_id = format!("evt_{number:026}");
+    let mut answer = json!({"event_id": event_id, "delivery_id": "dlv_1", "duplicate": false});
+    if state.manner == Manner::SeesTwice && number % 10 == 9 {
+        answer["duplicate"] = true.into();
+        return respond(StatusCode::OK, answer.to_string());
+    }
+    let relayed = match state.manner {
+        Manner::DropsHeaders => HeaderMap::new(),
+        _ => {
+            let kept = |name: &str| name.starts_with("x-") || name.starts_with("stripe-");
+            let pairs = headers.iter().filter(|(name, _)| kept(name.as_str()));
+            pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+    };
+    let endpoint = state.endpoints.lock().unwrap().iter().find(|endpoint| endpoint.tenant == tenant).cloned();
+    state.send(&endpoint.unwrap(), &event_id, body, relayed);
+    respond(StatusCode::OK, answer.to_string())
+}
+
+impl State {
+    fn send(&self, endpoint: &Endpoint, event_id: &str, payload: Bytes, relayed: HeaderMap) {
+        let (endpoint, event_id) = (endpoint.clone(), event_id.to_owned());
+        self.outbox.send(Delivery { endpoint, event_id, payload, relayed }).unwrap();
+    }
 }
 
 async fn deliver(mut deliveries: mpsc::UnboundedReceiver<Delivery>, state: Arc<State>) {
@@ -248,20 +297,21 @@ async fn deliver(mut deliveries: mpsc::UnboundedReceiver<Delivery>, state: Arc<S
 
 /// Makes up to three attempts at once and returns whether one was accepted.
 async fn post(client: &Client<HttpConnector, Full<Bytes>>, manner: Manner, delivery: Delivery) -> bool {
-    let Delivery { endpoint, event_id, payload } = delivery;
+    let Delivery { endpoint, event_id, payload, relayed } = delivery;
     let webhook = match manner {
         Manner::SignsWrongly => Webhook::from_bytes(b"another secret".to_vec()).unwrap(),
         _ => Webhook::new(&endpoint.secret).unwrap(),
     };
     let timestamp = i64::try_from(wall_time().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     for attempt in 1..=3 {
-        let request = Request::post(&endpoint.url)
+        let mut request = Request::post(&endpoint.url)
             .header("webhook-id", &event_id)
             .header("webhook-timestamp", timestamp.to_string())
             .header("webhook-signature", webhook.sign(&event_id, timestamp, &payload).unwrap())
             .header("x-harborhook-attempt", attempt.to_string())
             .body(Full::new(payload.clone()))
             .unwrap();
+        request.headers_mut().extend(relayed.clone());
         // An endpoint may refuse connections.
         let Ok(answer) = client.request(request).await else { continue };
         let is_accepted = answer.status() == StatusCode::OK;
