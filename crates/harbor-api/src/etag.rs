@@ -29,6 +29,20 @@ pub(crate) fn check(headers: &HeaderMap, version: u64) -> Result<()> {
     Err(Refusal::new(Kind::PreconditionFailed, format!("it is at version {tag} now")))
 }
 
+/// The version that a change is meant for: the one that `stored` finds, if the request names it. None where the
+/// request names none.
+pub(crate) async fn meant(
+    headers: &HeaderMap,
+    stored: impl Future<Output = Result<u64>>,
+) -> Result<Option<u64>> {
+    if !is_guarded(headers) {
+        return Ok(None);
+    }
+    let version = stored.await?;
+    check(headers, version)?;
+    Ok(Some(version))
+}
+
 /// Proxies may make a tag weak on its way; the version it names is the same.
 fn fits(text: &str, tag: &str) -> bool {
     let text = text.trim();

@@ -4,16 +4,10 @@ use axum::response::Response;
 use harbor_model::id::TenantId;
 use harbor_model::invalid::FieldError;
 use harbor_model::port::page::{Page, PageAsk};
-use harbor_wire::api_key::ListApiKeys;
 use harbor_wire::delivery::{ListDeadLetters, ListDeliveries};
-use harbor_wire::endpoint::ListEndpoints;
 use harbor_wire::event::{ListEventDeliveries, ListEvents};
-use harbor_wire::job::{ListJobs, ListReplays};
-use harbor_wire::lane::ListLanes;
-use harbor_wire::list::List;
-use harbor_wire::source::{ListRejections, ListSources};
+use harbor_wire::list::{List, ListPage};
 use harbor_wire::subscription::ListSubscriptions;
-use harbor_wire::tenant::ListTenants;
 use serde::Serialize;
 
 use crate::answer;
@@ -36,8 +30,7 @@ macro_rules! list_queries {
     )*};
 }
 
-list_queries!(ListApiKeys ListDeadLetters ListDeliveries ListEndpoints ListEventDeliveries ListEvents ListJobs
-    ListLanes ListRejections ListReplays ListSources ListSubscriptions ListTenants);
+list_queries!(ListDeadLetters ListDeliveries ListEventDeliveries ListEvents ListPage ListSubscriptions);
 
 /// One page of one list, as it was asked for.
 pub(crate) struct Listing {

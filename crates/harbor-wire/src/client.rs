@@ -16,7 +16,8 @@ use http::Method;
 use crate::client::connection::{Connection, Request};
 use crate::health::{Health, Ping};
 use crate::job::Job;
-use crate::tenant::{CreateTenant, ListTenants, Tenant, UpdateTenant};
+use crate::list::ListPage;
+use crate::tenant::{CreateTenant, Tenant, UpdateTenant};
 
 pub use crate::client::error::ClientError;
 pub use crate::client::pages::Pages;
@@ -91,7 +92,7 @@ impl Client {
     }
 
     /// Lists tenants.
-    pub fn tenants(&self, query: &ListTenants) -> Pages<Tenant> {
+    pub fn tenants(&self, query: &ListPage) -> Pages<Tenant> {
         Pages::new(Arc::clone(&self.connection), &["v1", "tenants"], query)
     }
 

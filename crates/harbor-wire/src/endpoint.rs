@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::debug::opaque_debug;
 use crate::object;
@@ -303,20 +303,6 @@ pub struct TestedEndpoint {
     pub event_id: String,
     /// Its one delivery.
     pub delivery_id: String,
-}
-
-/// Which endpoints to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub struct ListEndpoints {
-    /// The most items on a page; 50 unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1, maximum = 500)]
-    pub limit: Option<u16>,
-    /// The `next_cursor` of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
 }
 
 opaque_debug!(CreateEndpoint UpdateEndpoint Endpoint RotateSecret RotatedSecret);

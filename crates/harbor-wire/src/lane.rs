@@ -1,7 +1,7 @@
 //! Ordered lanes: deliveries of one endpoint that go one after the other.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::delivery::DeliveryStatus;
 
@@ -55,18 +55,4 @@ pub struct ReleasedLane {
     /// The delivery that was skipped, or that is tried now; null where it is no longer kept.
     #[schema(required)]
     pub delivery_id: Option<String>,
-}
-
-/// Which lanes of an endpoint to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub struct ListLanes {
-    /// The most items on a page; 50 unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1, maximum = 500)]
-    pub limit: Option<u16>,
-    /// The `next_cursor` of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Lists: pages of things, newest first.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// One page of a list, newest first.
 ///
@@ -14,4 +14,18 @@ pub struct List<T> {
     /// Give this as `cursor` to read the next page; null on the last one.
     #[schema(required)]
     pub next_cursor: Option<String>,
+}
+
+/// Which page of a list to read, where there is nothing else to choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ListPage {
+    /// The most items on a page; 50 unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u16>,
+    /// The `next_cursor` of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Tenants.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::object;
 use crate::patch::Patch;
@@ -218,18 +218,4 @@ pub struct TenantPolicy {
     #[schema(value_type = std::collections::BTreeMap<String, crate::policy::PolicyOrigin>,
         example = json!({"timeout_ms": "default", "retry.max_attempts": "tenant"}))]
     pub policy_origins: PolicyOrigins,
-}
-
-/// Which tenants to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub struct ListTenants {
-    /// The most items on a page; 50 unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1, maximum = 500)]
-    pub limit: Option<u16>,
-    /// The `next_cursor` of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
 }

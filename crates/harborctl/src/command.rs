@@ -22,12 +22,13 @@ pub(crate) mod version;
 pub(crate) mod completion;
 pub(crate) mod config;
 
+use harbor_wire::endpoint::RotatedSecret;
 use harbor_wire::list::List;
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::output::table::Column;
+use crate::output::table::{Cell, Column};
 
 /// Writes a page of a list, and says how to see more of it.
 fn show_list<T: Serialize>(
@@ -51,6 +52,24 @@ fn show_list<T: Serialize>(
 struct Deleted<'a> {
     id: &'a str,
     deleted: bool,
+}
+
+/// Writes a new secret of something that is `kind`, whose old one `still` does its work for a while.
+fn show_rotated(
+    output: &Output,
+    kind: &'static str,
+    still: &'static str,
+    rotated: &RotatedSecret,
+) -> Result<(), Failure> {
+    output.show(rotated, |view| {
+        view.details(vec![
+            (kind, Cell::new(&rotated.id)),
+            ("secret", Cell::new(&rotated.secret)),
+            (still, Cell::exact_time(&rotated.previous_secret_expires_at, view)),
+        ])
+    })?;
+    output.hint("the secret is shown this once");
+    Ok(())
 }
 
 /// Writes that something is deleted.

@@ -10,7 +10,7 @@ use harbor_auth::permit::{Action, permit_grant};
 use harbor_model::api_key::ApiKey;
 use harbor_model::id::ApiKeyId;
 use harbor_wire::api_key as wire;
-use harbor_wire::list::List;
+use harbor_wire::list::{List, ListPage};
 use http::StatusCode;
 
 use crate::answer;
@@ -56,12 +56,12 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call, body: Body) 
 /// Lists API keys, newest first, without the keys themselves.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/api-keys", tag = "api keys", operation_id = "list_api_keys",
-    params(wire::ListApiKeys),
+    params(ListPage),
     responses((status = 200, description = "A page of keys.", body = List<wire::ApiKey>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let (_, owner) = call.owner(&api, Action::Read).await?;
-    let mut query: wire::ListApiKeys = call.query()?;
+    let mut query: ListPage = call.query()?;
     let listing =
         Listing::new(&api.cursors, api.settings(), "api_keys", owner_name(owner.as_ref()), &mut query)?;
     let page = api.deps.api_keys.api_keys(owner.as_ref(), listing.ask).await?;

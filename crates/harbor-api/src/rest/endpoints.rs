@@ -16,7 +16,7 @@ use harbor_model::secret::{Secret, TimedSecret};
 use harbor_model::subscription::Subscription;
 use harbor_model::time::Timestamp;
 use harbor_wire::endpoint as wire;
-use harbor_wire::list::List;
+use harbor_wire::list::{List, ListPage};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
@@ -90,7 +90,7 @@ fn made(
         name: fields.name,
         description: fields.description,
         url: fields.url,
-        secrets: vec![TimedSecret { secret, expires_at: None }],
+        secrets: vec![TimedSecret::lasting(secret)],
         headers: fields.headers,
         policy: fields.policy,
         metadata: fields.metadata,
@@ -109,13 +109,13 @@ fn made(
 /// Lists endpoints, newest first.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/endpoints", tag = "endpoints", operation_id = "list_endpoints",
-    params(wire::ListEndpoints),
+    params(ListPage),
     responses((status = 200, description = "A page of endpoints.", body = List<wire::Endpoint>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let snapshot = call.tenant_snapshot(&api, Action::Read).await?;
     let tenant = &snapshot.tenant.id;
-    let mut query: wire::ListEndpoints = call.query()?;
+    let mut query: ListPage = call.query()?;
     let listing =
         Listing::new(&api.cursors, api.settings(), "endpoints", owner_name(Some(tenant)), &mut query)?;
     let page = api.deps.endpoints.endpoints(tenant, listing.ask).await?;
@@ -203,12 +203,8 @@ fn patched(former: &Endpoint, patch: Map<String, Value>, around: Surroundings<'_
 pub(crate) async fn delete(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Change).await?;
     let id: EndpointId = call.id(Kind::EndpointNotFound)?;
-    let mut version = None;
-    if etag::is_guarded(&call.headers) {
-        let endpoint = load(&api, &tenant, id).await?;
-        etag::check(&call.headers, endpoint.version)?;
-        version = Some(endpoint.version);
-    }
+    let stored = async { Ok(load(&api, &tenant, id).await?.version) };
+    let version = etag::meant(&call.headers, stored).await?;
     let now = api.deps.clock.now();
     let change = api.deps.endpoints.delete_endpoint(&tenant, id, version, now).await?;
     settle_update(change, &call.headers, KINDS)?;

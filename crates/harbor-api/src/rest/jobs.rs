@@ -8,8 +8,8 @@ use axum::response::Response;
 use harbor_auth::permit::Action;
 use harbor_model::id::{JobId, TenantId};
 use harbor_model::job::JobKind;
-use harbor_wire::job::{Job, ListJobs};
-use harbor_wire::list::List;
+use harbor_wire::job::Job;
+use harbor_wire::list::{List, ListPage};
 
 use crate::answer;
 use crate::call::{Call, parse_id};
@@ -30,12 +30,12 @@ fn kinds_of(owner: Option<&TenantId>) -> &'static [JobKind] {
 /// Lists jobs that cancel deliveries, newest first. At `/v1/jobs` an operator sees those that remove tenants.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/jobs", tag = "jobs", operation_id = "list_jobs",
-    params(ListJobs),
+    params(ListPage),
     responses((status = 200, description = "A page of jobs.", body = List<Job>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let (_, owner) = call.owner(&api, Action::Read).await?;
-    let mut query: ListJobs = call.query()?;
+    let mut query: ListPage = call.query()?;
     let listing = Listing::new(&api.cursors, api.settings(), "jobs", owner_name(owner.as_ref()), &mut query)?;
     let page = api.deps.jobs.list(owner.as_ref(), kinds_of(owner.as_ref()), listing.ask).await?;
     Ok(listing.answer(&api.cursors, page, |job| convert::job::write(&job)))

@@ -9,8 +9,8 @@ use harbor_auth::permit::Action;
 use harbor_model::id::{DeliveryId, EndpointId, TenantId};
 use harbor_model::lane::LaneKey;
 use harbor_recover::interventions::ReleaseRefusal;
-use harbor_wire::lane::{ListLanes, OrderedLane, ReleasedLane};
-use harbor_wire::list::List;
+use harbor_wire::lane::{OrderedLane, ReleasedLane};
+use harbor_wire::list::{List, ListPage};
 
 use crate::answer;
 use crate::call::Call;
@@ -25,13 +25,13 @@ use crate::router::Api;
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/endpoints/{id}/lanes", tag = "endpoints",
     operation_id = "list_lanes",
-    params(ListLanes),
+    params(ListPage),
     responses((status = 200, description = "A page of lanes.", body = List<OrderedLane>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Read).await?;
     let id: EndpointId = call.id(Kind::EndpointNotFound)?;
-    let mut query: ListLanes = call.query()?;
+    let mut query: ListPage = call.query()?;
     let owner = format!("{tenant}/{id}");
     let listing = Listing::new(&api.cursors, api.settings(), "lanes", owner, &mut query)?;
     let page = api.deps.lanes.lanes(&tenant, id, listing.ask).await?;

@@ -9,8 +9,8 @@ use harbor_auth::permit::Action;
 use harbor_model::id::{ReplayId, TenantId};
 use harbor_model::job::JobKind;
 use harbor_recover::jobs::StopRefusal;
-use harbor_wire::job::{CreateReplay, ListReplays, Replay};
-use harbor_wire::list::List;
+use harbor_wire::job::{CreateReplay, Replay};
+use harbor_wire::list::{List, ListPage};
 use http::StatusCode;
 
 use crate::answer;
@@ -52,12 +52,12 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call, body: Body) 
 /// Lists replays, newest first, without the ids of those that name them.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/replays", tag = "replays", operation_id = "list_replays",
-    params(ListReplays),
+    params(ListPage),
     responses((status = 200, description = "A page of replays.", body = List<Replay>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Read).await?;
-    let mut query: ListReplays = call.query()?;
+    let mut query: ListPage = call.query()?;
     let listing =
         Listing::new(&api.cursors, api.settings(), "replays", owner_name(Some(&tenant)), &mut query)?;
     let page = api.deps.jobs.list(Some(&tenant), &KINDS, listing.ask).await?;

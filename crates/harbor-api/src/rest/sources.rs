@@ -12,7 +12,7 @@ use harbor_model::source::Source;
 use harbor_model::time::Timestamp;
 use harbor_signature::source::{SecretUse, Verifier};
 use harbor_wire::endpoint::RotatedSecret;
-use harbor_wire::list::List;
+use harbor_wire::list::{List, ListPage};
 use harbor_wire::source as wire;
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -107,12 +107,12 @@ fn made(
 /// Lists sources, newest first.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/sources", tag = "sources", operation_id = "list_sources",
-    params(wire::ListSources),
+    params(ListPage),
     responses((status = 200, description = "A page of sources.", body = List<wire::Source>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Read).await?;
-    let mut query: wire::ListSources = call.query()?;
+    let mut query: ListPage = call.query()?;
     let owner = owner_name(Some(&tenant));
     let listing = Listing::new(&api.cursors, api.settings(), "sources", owner, &mut query)?;
     let page = api.deps.sources.sources(&tenant, listing.ask).await?;
@@ -194,12 +194,8 @@ async fn put(api: &Api, call: &Call, source: Source) -> Result<Option<Source>> {
 pub(crate) async fn delete(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Change).await?;
     let id: SourceId = call.id(Kind::SourceNotFound)?;
-    let mut version = None;
-    if etag::is_guarded(&call.headers) {
-        let source = load(&api, &tenant, id).await?;
-        etag::check(&call.headers, source.version)?;
-        version = Some(source.version);
-    }
+    let stored = async { Ok(load(&api, &tenant, id).await?.version) };
+    let version = etag::meant(&call.headers, stored).await?;
     let change = api.deps.sources.delete_source(&tenant, id, version).await?;
     settle_update(change, &call.headers, KINDS)?;
     Ok(answer::gone())
@@ -261,13 +257,13 @@ fn verifier_of(source: &Source) -> Result<Verifier> {
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}/sources/{id}/rejections", tag = "sources",
     operation_id = "list_rejections",
-    params(wire::ListRejections),
+    params(ListPage),
     responses((status = 200, description = "A page of refused requests.", body = List<wire::Rejection>)),
 )]
 pub(crate) async fn rejections(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Read).await?;
     let id: SourceId = call.id(Kind::SourceNotFound)?;
-    let mut query: wire::ListRejections = call.query()?;
+    let mut query: ListPage = call.query()?;
     let owner = format!("{tenant}/{id}");
     let listing = Listing::new(&api.cursors, api.settings(), "rejections", owner, &mut query)?;
     let page = api.deps.inlet.rejections().of_source(&tenant, id, listing.ask).await?;

@@ -140,12 +140,8 @@ fn patched(former: &Subscription, patch: Map<String, Value>) -> Result<Subscript
 pub(crate) async fn delete(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     let tenant = call.tenant(&api, Action::Change).await?;
     let id: SubscriptionId = call.id(Kind::SubscriptionNotFound)?;
-    let mut version = None;
-    if etag::is_guarded(&call.headers) {
-        let subscription = load(&api, &tenant, id).await?;
-        etag::check(&call.headers, subscription.version)?;
-        version = Some(subscription.version);
-    }
+    let stored = async { Ok(load(&api, &tenant, id).await?.version) };
+    let version = etag::meant(&call.headers, stored).await?;
     let change = api.deps.subscriptions.delete_subscription(&tenant, id, version).await?;
     settle_update(change, &call.headers, KINDS)?;
     Ok(answer::gone())

@@ -9,7 +9,7 @@ use harbor_auth::permit::Action;
 use harbor_model::id::TenantId;
 use harbor_model::tenant::Tenant;
 use harbor_wire::job::Job;
-use harbor_wire::list::List;
+use harbor_wire::list::{List, ListPage};
 use harbor_wire::tenant as wire;
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -58,12 +58,12 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, call: Call, body: Body) 
 /// Lists tenants, newest first.
 #[utoipa::path(
     get, path = "/v1/tenants", tag = "tenants", operation_id = "list_tenants",
-    params(wire::ListTenants),
+    params(ListPage),
     responses((status = 200, description = "A page of tenants.", body = List<wire::Tenant>)),
 )]
 pub(crate) async fn list(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     call.instance(&api, Action::ReadTenants).await?;
-    let mut query: wire::ListTenants = call.query()?;
+    let mut query: ListPage = call.query()?;
     let listing = Listing::new(&api.cursors, api.settings(), "tenants", owner_name(None), &mut query)?;
     let page = api.deps.tenants.tenants(listing.ask).await?;
     let instance = &api.deps.instance_policy;
@@ -121,9 +121,7 @@ pub(crate) async fn update(State(api): State<Arc<Api>>, call: Call, body: Body) 
 pub(crate) async fn delete(State(api): State<Arc<Api>>, call: Call) -> Result<Response> {
     call.instance(&api, Action::ChangeTenants).await?;
     let id = tenant_id(&call)?;
-    if etag::is_guarded(&call.headers) {
-        etag::check(&call.headers, load(&api, &id).await?.version)?;
-    }
+    etag::meant(&call.headers, async { Ok(load(&api, &id).await?.version) }).await?;
     let job = api.deps.tenant_removal.delete(&id).await?;
     api.deps.authenticator.forget_tenant(&id);
     Ok(answer::json(StatusCode::ACCEPTED, &convert::job::write(&job)))

@@ -83,7 +83,7 @@ fn snapshot(policy: PolicyLayer) -> Arc<TenantSnapshot> {
         name: None,
         description: None,
         url: EndpointUrl::parse("https://example.com/", &AddressPolicy::default()).unwrap(),
-        secrets: vec![TimedSecret { secret, expires_at: None }],
+        secrets: vec![TimedSecret::lasting(secret)],
         headers: Vec::new(),
         policy: policy.clone(),
         metadata: BTreeMap::new(),

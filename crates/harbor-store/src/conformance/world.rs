@@ -281,7 +281,7 @@ impl<S: Store> World<S> {
             description: None,
             url: EndpointUrl::from_stored("https://example.com/hooks?token=1").unwrap(),
             secrets: vec![
-                TimedSecret { secret: Secret::new("whsec_bmV3".to_owned()), expires_at: None },
+                TimedSecret::lasting(Secret::new("whsec_bmV3".to_owned())),
                 TimedSecret {
                     secret: Secret::new("whsec_b2xk".to_owned()),
                     expires_at: Some(self.now() + DAY),

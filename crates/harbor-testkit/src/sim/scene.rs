@@ -97,7 +97,7 @@ async fn make_endpoint(
         name: None,
         description: None,
         url: url(&path),
-        secrets: vec![TimedSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None }],
+        secrets: vec![TimedSecret::lasting(Secret::new(SECRET.to_owned()))],
         headers: Vec::new(),
         policy,
         metadata: BTreeMap::new(),

@@ -33,7 +33,7 @@ pub struct EndpointPlan<'a> {
 
 impl<'a> EndpointPlan<'a> {
     pub(super) fn new(world: &'a World) -> Self {
-        let secret = TimedSecret { secret: Secret::new(SECRET.to_owned()), expires_at: None };
+        let secret = TimedSecret::lasting(Secret::new(SECRET.to_owned()));
         let mut policy = PolicyLayer::default();
         policy.retry.jitter = Some(0.0);
         Self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::Serialize;
 
-use crate::api_key::{ApiKey, CreateApiKey, CreatedApiKey, ListApiKeys};
+use crate::api_key::{ApiKey, CreateApiKey, CreatedApiKey};
 use crate::client::connection::{Connection, Request};
 use crate::client::error::ClientError;
 use crate::client::pages::Pages;
@@ -15,17 +15,15 @@ use crate::delivery::{
     ListDeliveries, ReplayDelivery,
 };
 use crate::endpoint::{
-    CreateEndpoint, Endpoint, ListEndpoints, ResumeEndpoint, RotateSecret, RotatedSecret, TestedEndpoint,
-    UpdateEndpoint,
+    CreateEndpoint, Endpoint, ResumeEndpoint, RotateSecret, RotatedSecret, TestedEndpoint, UpdateEndpoint,
 };
 use crate::event::{
     BatchPublished, Event, EventSummary, ListEventDeliveries, ListEvents, PublishEvent, PublishedEvent,
 };
-use crate::job::{CreateReplay, Job, ListJobs, ListReplays, Replay};
-use crate::lane::{ListLanes, OrderedLane, ReleasedLane};
-use crate::source::{
-    CreateSource, ListRejections, ListSources, Rejection, RotateSourceSecret, Source, UpdateSource,
-};
+use crate::job::{CreateReplay, Job, Replay};
+use crate::lane::{OrderedLane, ReleasedLane};
+use crate::list::ListPage;
+use crate::source::{CreateSource, Rejection, RotateSourceSecret, Source, UpdateSource};
 use crate::subscription::{CreateSubscription, ListSubscriptions, Subscription, UpdateSubscription};
 
 /// Speaks to one server of what belongs to one tenant.
@@ -78,7 +76,7 @@ impl TenantClient {
     }
 
     /// Lists sources.
-    pub fn sources(&self, query: &ListSources) -> Pages<Source> {
+    pub fn sources(&self, query: &ListPage) -> Pages<Source> {
         self.list(&["sources"], query)
     }
 
@@ -109,7 +107,7 @@ impl TenantClient {
     }
 
     /// Lists the last requests that a source refused.
-    pub fn rejections(&self, id: &str, query: &ListRejections) -> Pages<Rejection> {
+    pub fn rejections(&self, id: &str, query: &ListPage) -> Pages<Rejection> {
         self.list(&["sources", id, "rejections"], query)
     }
 
@@ -183,7 +181,7 @@ impl TenantClient {
     }
 
     /// Lists bulk replays.
-    pub fn replays(&self, query: &ListReplays) -> Pages<Replay> {
+    pub fn replays(&self, query: &ListPage) -> Pages<Replay> {
         self.list(&["replays"], query)
     }
 
@@ -199,7 +197,7 @@ impl TenantClient {
     }
 
     /// Lists jobs: of a tenant those that cancel deliveries, of the instance those that remove tenants.
-    pub fn jobs(&self, query: &ListJobs) -> Pages<Job> {
+    pub fn jobs(&self, query: &ListPage) -> Pages<Job> {
         self.list(&["jobs"], query)
     }
 
@@ -236,7 +234,7 @@ impl TenantClient {
     }
 
     /// Lists endpoints.
-    pub fn endpoints(&self, query: &ListEndpoints) -> Pages<Endpoint> {
+    pub fn endpoints(&self, query: &ListPage) -> Pages<Endpoint> {
         self.list(&["endpoints"], query)
     }
 
@@ -304,7 +302,7 @@ impl TenantClient {
     }
 
     /// Lists the ordered lanes of an endpoint that have somebody in them or are held.
-    pub fn lanes(&self, endpoint_id: &str, query: &ListLanes) -> Pages<OrderedLane> {
+    pub fn lanes(&self, endpoint_id: &str, query: &ListPage) -> Pages<OrderedLane> {
         self.list(&["endpoints", endpoint_id, "lanes"], query)
     }
 
@@ -366,7 +364,7 @@ impl TenantClient {
     }
 
     /// Lists API keys, without the keys themselves.
-    pub fn api_keys(&self, query: &ListApiKeys) -> Pages<ApiKey> {
+    pub fn api_keys(&self, query: &ListPage) -> Pages<ApiKey> {
         self.list(&["api-keys"], query)
     }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use harbor_wire::client::{ClientError, Pages};
-use harbor_wire::list::List;
+use harbor_wire::list::{List, ListPage};
 use serde::de::DeserializeOwned;
 
 /// The most items of one page.
@@ -40,6 +40,11 @@ impl ListArgs {
     /// Where to begin.
     pub(crate) fn cursor(&self) -> Option<String> {
         self.cursor.clone()
+    }
+
+    /// The first page to ask for, of a list with nothing else to choose.
+    pub(crate) fn ask(&self) -> ListPage {
+        ListPage { limit: self.limit(), cursor: self.cursor() }
     }
 
     /// Fetches what is wanted of a list. Its cursor says whether there is more.

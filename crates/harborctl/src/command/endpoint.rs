@@ -5,8 +5,7 @@ mod lane;
 use clap::{Args, Subcommand, ValueEnum};
 use harbor_wire::client::TenantClient;
 use harbor_wire::endpoint::{
-    Circuit, CircuitState, CreateEndpoint, DisabledReason, Endpoint, ListEndpoints, RotateSecret,
-    UpdateEndpoint,
+    Circuit, CircuitState, CreateEndpoint, DisabledReason, Endpoint, RotateSecret, UpdateEndpoint,
 };
 
 use crate::args::clear::{Clear, nothing_to_change};
@@ -14,7 +13,7 @@ use crate::args::list::ListArgs;
 use crate::args::policy::PolicyArgs;
 use crate::args::{pair, text, word};
 use crate::command::endpoint::lane::LaneCommand;
-use crate::command::{show_deleted, show_list};
+use crate::command::{show_deleted, show_list, show_rotated};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::table::{Cell, Column, Tone};
@@ -196,8 +195,7 @@ impl EndpointCommand {
                 Ok(())
             }
             Self::List { page } => {
-                let query = ListEndpoints { limit: page.limit(), cursor: page.cursor() };
-                let endpoints = page.fetch(client.endpoints(&query)).await?;
+                let endpoints = page.fetch(client.endpoints(&page.ask())).await?;
                 show_list(output, &endpoints, COLUMNS, "endpoints")
             }
             Self::Get(Id { id }) => show(output, &client.endpoint(&id).await?),
@@ -221,8 +219,9 @@ impl EndpointCommand {
             Self::Disable(Id { id }) => show(output, &client.disable_endpoint(&id).await?),
             Self::Lane(command) => command.run(output, &client).await,
             Self::RotateSecret { id: Id { id }, overlap, secret } => {
-                let secret = text::secret(secret)?;
-                rotate(output, &client, &id, &RotateSecret { secret, overlap }).await
+                let rotation = RotateSecret { secret: text::secret(secret)?, overlap };
+                let rotated = client.rotate_secret(&id, &rotation).await?;
+                show_rotated(output, "endpoint", "old one signs until", &rotated)
             }
         }
     }
@@ -244,24 +243,6 @@ async fn test(output: &Output, client: &TenantClient, id: &str, wait: WaitArgs) 
     let waited = until_final(output, patience, look).await?;
     output.show(&waited.deliveries[0], |view| attempts::render(&waited.deliveries[0], view))?;
     waited.verdict()
-}
-
-async fn rotate(
-    output: &Output,
-    client: &TenantClient,
-    id: &str,
-    rotation: &RotateSecret,
-) -> Result<(), Failure> {
-    let rotated = client.rotate_secret(id, rotation).await?;
-    output.show(&rotated, |view| {
-        view.details(vec![
-            ("endpoint", Cell::new(&rotated.id)),
-            ("secret", Cell::new(&rotated.secret)),
-            ("old one signs until", Cell::exact_time(&rotated.previous_secret_expires_at, view)),
-        ])
-    })?;
-    output.hint("the secret is shown this once");
-    Ok(())
 }
 
 impl Create {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use harbor_wire::client::TenantClient;
 use harbor_wire::delivery::DeliveryFilter;
-use harbor_wire::job::{Job, JobKind, JobStatus, ListJobs};
+use harbor_wire::job::{Job, JobKind, JobStatus};
 
 use crate::args::list::ListArgs;
 use crate::args::word;
@@ -74,8 +74,7 @@ impl JobCommand {
     pub(crate) async fn run(self, cx: &Context) -> Result<(), Failure> {
         match self {
             Self::List { whose, page } => {
-                let query = ListJobs { limit: page.limit(), cursor: page.cursor() };
-                let jobs = page.fetch(whose.client(cx)?.jobs(&query)).await?;
+                let jobs = page.fetch(whose.client(cx)?.jobs(&page.ask())).await?;
                 show_list(&cx.output, &jobs, COLUMNS, "jobs")
             }
             Self::Get { id, watch, whose } => {

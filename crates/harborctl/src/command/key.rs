@@ -1,7 +1,7 @@
 //! `harborctl key`
 
 use clap::{Args, Subcommand};
-use harbor_wire::api_key::{ApiKey, CreateApiKey, ListApiKeys, Role};
+use harbor_wire::api_key::{ApiKey, CreateApiKey, Role};
 use harbor_wire::client::TenantClient;
 
 use crate::args::list::ListArgs;
@@ -83,8 +83,7 @@ impl KeyCommand {
         match self {
             Self::Create(args) => args.run(cx).await,
             Self::List { whose, page } => {
-                let query = ListApiKeys { limit: page.limit(), cursor: page.cursor() };
-                let keys = page.fetch(whose.client(cx)?.api_keys(&query)).await?;
+                let keys = page.fetch(whose.client(cx)?.api_keys(&page.ask())).await?;
                 show_list(&cx.output, &keys, COLUMNS, "keys")
             }
             Self::Delete { id, whose } => {

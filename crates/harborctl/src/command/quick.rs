@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use harbor_wire::delivery::DeliveryWithAttempts;
-use harbor_wire::endpoint::{CreateEndpoint, Endpoint, ListEndpoints};
+use harbor_wire::endpoint::{CreateEndpoint, Endpoint};
 use harbor_wire::event::{ListEventDeliveries, PublishEvent, PublishedEvent, UnmatchedReason};
+use harbor_wire::list::ListPage;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -88,7 +89,7 @@ impl Setup {
     async fn run(self, cx: &Context) -> Result<(), Failure> {
         let client = cx.tenant()?;
         if !self.another {
-            let endpoints = client.endpoints(&ListEndpoints { limit: Some(500), cursor: None });
+            let endpoints = client.endpoints(&ListPage { limit: Some(500), cursor: None });
             let endpoints = { endpoints }.take(ENDPOINTS_MAX).await?;
             if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.url == self.url) {
                 return Err(Failure::Unfulfilled(exists(endpoint)));

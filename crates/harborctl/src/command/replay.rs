@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use harbor_wire::delivery::{DeliveryFilter, DeliveryStatus};
-use harbor_wire::job::{CreateReplay, DlqRange, JobStatus, ListReplays, Replay};
+use harbor_wire::job::{CreateReplay, DlqRange, JobStatus, Replay};
 use jiff::Timestamp;
 
 use crate::args::filter::{DeliveryArgs, TimeRange};
@@ -124,8 +124,7 @@ impl ReplayCommand {
                 follow(cx, replay, Patience(None)).await
             }
             Self::List { page } => {
-                let query = ListReplays { limit: page.limit(), cursor: page.cursor() };
-                let replays = page.fetch(cx.tenant()?.replays(&query)).await?;
+                let replays = page.fetch(cx.tenant()?.replays(&page.ask())).await?;
                 show_list(&cx.output, &replays, COLUMNS, "replays")
             }
             Self::Cancel { id } => show(&cx.output, &cx.tenant()?.cancel_replay(&id).await?),

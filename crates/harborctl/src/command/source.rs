@@ -10,8 +10,7 @@ use harbor_model::source::Provider;
 use harbor_wire::client::TenantClient;
 use harbor_wire::policy::RateLimit;
 use harbor_wire::source::{
-    CreateSource, ListRejections, ListSources, Rejection, RotateSourceSecret, Source, SourceResponse,
-    UpdateSource,
+    CreateSource, Rejection, RotateSourceSecret, Source, SourceResponse, UpdateSource,
 };
 
 use crate::args::clear::{Clear, nothing_to_change};
@@ -20,7 +19,7 @@ use crate::args::policy::rate_limit;
 use crate::args::scheme::{self, SchemeArgs};
 use crate::args::{text, word};
 use crate::command::source::verify::Verify;
-use crate::command::{show_deleted, show_list};
+use crate::command::{show_deleted, show_list, show_rotated};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::table::{Cell, Column, Tone};
@@ -191,8 +190,7 @@ impl SourceCommand {
         match self {
             Self::Create(args) => create(output, &cx.tenant()?, args).await,
             Self::List { page } => {
-                let query = ListSources { limit: page.limit(), cursor: page.cursor() };
-                let sources = page.fetch(cx.tenant()?.sources(&query)).await?;
+                let sources = page.fetch(cx.tenant()?.sources(&page.ask())).await?;
                 show_list(output, &sources, COLUMNS, "sources")
             }
             Self::Get(Id { id }) => show(output, &cx.tenant()?.source(&id).await?),
@@ -206,11 +204,11 @@ impl SourceCommand {
             }
             Self::RotateSecret { id: Id { id }, overlap, secret } => {
                 let rotation = RotateSourceSecret { secret: text::secret(secret)?, overlap };
-                rotate(output, &cx.tenant()?, &id, &rotation).await
+                let rotated = cx.tenant()?.rotate_source_secret(&id, &rotation).await?;
+                show_rotated(output, "source", "old one verifies until", &rotated)
             }
             Self::Rejections { id: Id { id }, page } => {
-                let query = ListRejections { limit: page.limit(), cursor: page.cursor() };
-                let rejections = page.fetch(cx.tenant()?.rejections(&id, &query)).await?;
+                let rejections = page.fetch(cx.tenant()?.rejections(&id, &page.ask())).await?;
                 show_list(output, &rejections, REJECTION_COLUMNS, "rejections")?;
                 if rejections.data.iter().any(|rejection| rejection.signed_text.is_some()) {
                     output.hint("what was to be signed: --output json");
@@ -230,24 +228,6 @@ async fn create(output: &Output, client: &TenantClient, args: Create) -> Result<
     if source.secret.is_some() {
         output.hint("the secret is shown this once");
     }
-    Ok(())
-}
-
-async fn rotate(
-    output: &Output,
-    client: &TenantClient,
-    id: &str,
-    rotation: &RotateSourceSecret,
-) -> Result<(), Failure> {
-    let rotated = client.rotate_source_secret(id, rotation).await?;
-    output.show(&rotated, |view| {
-        view.details(vec![
-            ("source", Cell::new(&rotated.id)),
-            ("secret", Cell::new(&rotated.secret)),
-            ("old one verifies until", Cell::exact_time(&rotated.previous_secret_expires_at, view)),
-        ])
-    })?;
-    output.hint("the secret is shown this once");
     Ok(())
 }
 

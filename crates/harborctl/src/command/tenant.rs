@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use harbor_wire::patch::Patch;
 use harbor_wire::policy::{QuotaSettings, RetentionSettings};
 use harbor_wire::tenant::{
-    CreateTenant, ListTenants, Tenant, TenantPolicySettings, UpdateQuota, UpdateRetention, UpdateTenant,
+    CreateTenant, Tenant, TenantPolicySettings, UpdateQuota, UpdateRetention, UpdateTenant,
     UpdateTenantPolicy,
 };
 
@@ -155,8 +155,7 @@ impl TenantCommand {
             Self::Create(args) => show(&cx.output, &client.create_tenant(&args.into_request()).await?),
             Self::Get { id } => show(&cx.output, &client.find_tenant(&id).await?),
             Self::List { page } => {
-                let query = ListTenants { limit: page.limit(), cursor: page.cursor() };
-                let tenants = page.fetch(client.tenants(&query)).await?;
+                let tenants = page.fetch(client.tenants(&page.ask())).await?;
                 show_list(&cx.output, &tenants, COLUMNS, "tenants")
             }
             Self::Update(args) => {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use harbor_wire::client::TenantClient;
-use harbor_wire::lane::{ListLanes, OrderedLane, ReleasedLane};
+use harbor_wire::lane::{OrderedLane, ReleasedLane};
 
 use crate::args::list::ListArgs;
 use crate::command::show_list;
@@ -68,8 +68,7 @@ impl LaneCommand {
     pub(crate) async fn run(self, output: &Output, client: &TenantClient) -> Result<(), Failure> {
         match self {
             Self::List { endpoint_id, page } => {
-                let query = ListLanes { limit: page.limit(), cursor: page.cursor() };
-                let lanes = page.fetch(client.lanes(&endpoint_id, &query)).await?;
+                let lanes = page.fetch(client.lanes(&endpoint_id, &page.ask())).await?;
                 show_list(output, &lanes, COLUMNS, "lanes")
             }
             Self::Skip(Lane { endpoint_id, key }) => {
