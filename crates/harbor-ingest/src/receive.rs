@@ -26,7 +26,7 @@ use harbor_model::port::page::PageAsk;
 use harbor_model::port::sources::Sources;
 use harbor_model::secret::Secret;
 use harbor_model::source::{Rejected, Source, SourceResponse};
-use harbor_signature::source::{Handshake, Request, Verifier};
+use harbor_signature::source::{Handshake, Judged, Request, Verifier};
 use http::{HeaderMap, Method};
 
 use crate::publish::{PublishReceipt, Publisher, ROUNDS_MAX, ReceivedKey, unsettled};
@@ -234,15 +234,12 @@ impl Inlet {
         let request = Request { method, url, headers, body };
         let now = self.deps.publisher.deps.clock.now();
         let secrets: Vec<&str> = source.secrets_at(now).map(Secret::expose).collect();
-        if let Some(answer) = verifier.unsigned_handshake(&request, &secrets) {
-            return Ok(Verified::Handshake(answer?));
-        }
-        if *method != Method::POST {
-            return Err(ReceiveRefusal::Method);
-        }
-        verifier.verify(&request, &secrets, now.unix_s())?;
-        if let Some(answer) = verifier.signed_handshake(&request, &secrets) {
-            return Ok(Verified::Handshake(answer));
+        match verifier.judge(&request, &secrets, now.unix_s())? {
+            Judged::UnsignedHandshake(answer) | Judged::SignedHandshake(answer) => {
+                return Ok(Verified::Handshake(answer));
+            }
+            Judged::OtherMethod => return Err(ReceiveRefusal::Method),
+            Judged::Event => {}
         }
         Ok(Verified::Event(Verification {
             event_type: source.name.event_type(verifier.event_type(&request).as_deref()),

@@ -25,6 +25,7 @@ pub use rejection::{Reason, Rejection, SIGNED_TEXT_KEPT_MAX};
 pub use request::Request;
 
 use harbor_model::source::{Provider, SourceOptions};
+use http::Method;
 
 use fresh::Moment;
 use preset::Preset;
@@ -71,10 +72,31 @@ impl Verifier {
         self.preset.generate_secret(random)
     }
 
+    /// Tells what a request is that reached the source at about `now_secs`, under any of `secrets`.
+    ///
+    /// This order is what keeps it safe: the answer to a signed handshake may prove that we know the secret, so
+    /// nobody gets one whose request was not verified.
+    ///
+    /// # Errors
+    /// Says why it is not to be trusted.
+    pub fn judge(&self, request: &Request<'_>, secrets: &[&str], now_secs: i64) -> Result<Judged, Rejection> {
+        if let Some(answer) = self.unsigned_handshake(request, secrets) {
+            return answer.map(Judged::UnsignedHandshake);
+        }
+        if request.method != Method::POST {
+            return Ok(Judged::OtherMethod);
+        }
+        self.verify(request, secrets, now_secs)?;
+        Ok(match self.signed_handshake(request, secrets) {
+            Some(answer) => Judged::SignedHandshake(answer),
+            None => Judged::Event,
+        })
+    }
+
     /// Answers a handshake that providers send without a signature, to see whether the address is ours.
     ///
     /// None where the request is no such handshake.
-    pub fn unsigned_handshake(
+    fn unsigned_handshake(
         &self,
         request: &Request<'_>,
         secrets: &[&str],
@@ -95,7 +117,7 @@ impl Verifier {
     /// some answers prove that we know the secret.
     ///
     /// None where the request is an ordinary one.
-    pub fn signed_handshake(&self, request: &Request<'_>, secrets: &[&str]) -> Option<Handshake> {
+    fn signed_handshake(&self, request: &Request<'_>, secrets: &[&str]) -> Option<Handshake> {
         self.preset.signed_handshake(request, secrets)
     }
 
@@ -120,6 +142,19 @@ impl Verifier {
     pub fn is_credential(&self, header: &str) -> bool {
         self.preset.credential_header() == Some(header)
     }
+}
+
+/// What a request is that a source may answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// An event, which the provider sent.
+    Event,
+    /// A handshake that needs no signature, with its answer. Nothing is to be stored.
+    UnsignedHandshake(Handshake),
+    /// A handshake that the provider signed, with its answer. Nothing is to be stored.
+    SignedHandshake(Handshake),
+    /// Nothing of the provider's: events come by POST.
+    OtherMethod,
 }
 
 /// This many bytes is the longest secret that a source may be given; public keys are the long ones.

@@ -2,9 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use harbor_signature::source::{Handshake, Rejection, Request, SIGNED_TEXT_KEPT_MAX, Verifier};
+use harbor_signature::source::{Handshake, Judged, Rejection, Request, SIGNED_TEXT_KEPT_MAX, Verifier};
 use harbor_wire::source::PayloadEncoding;
-use http::Method;
 use serde::Serialize;
 
 /// More than two days: no source lets a timestamp be more than one day away in either direction.
@@ -49,34 +48,28 @@ pub(super) struct Answer {
     pub(super) body_encoding: PayloadEncoding,
 }
 
-/// Judges a request in the order in which a source does.
+/// Judges a request as a source does.
 pub(super) fn judge(
     verifier: &Verifier,
     request: &Request<'_>,
     secrets: &[&str],
     now_secs: i64,
 ) -> Judgement {
-    match verifier.unsigned_handshake(request, secrets) {
-        Some(Ok(handshake)) => return answered(handshake),
-        Some(Err(rejection)) => return refused(rejection),
-        None => {}
-    }
-    if request.method != Method::POST {
-        let message = Some("events come by POST".to_owned());
-        return Judgement { code: Some("method_not_allowed"), message, ..bare(Verdict::Refused) };
-    }
-    if let Err(rejection) = verifier.verify(request, secrets, now_secs) {
-        return refused(rejection);
-    }
-    let timestamp_age_s = age_of_verified(verifier, request, secrets, now_secs);
-    if let Some(handshake) = verifier.signed_handshake(request, secrets) {
-        return Judgement { timestamp_age_s, ..answered(handshake) };
-    }
-    Judgement {
-        timestamp_age_s,
-        event_type: verifier.event_type(request),
-        event_id: verifier.event_id(request),
-        ..bare(Verdict::Verified)
+    let age = || age_of_verified(verifier, request, secrets, now_secs);
+    match verifier.judge(request, secrets, now_secs) {
+        Err(rejection) => refused(rejection),
+        Ok(Judged::UnsignedHandshake(handshake)) => answered(handshake),
+        Ok(Judged::SignedHandshake(handshake)) => Judgement { timestamp_age_s: age(), ..answered(handshake) },
+        Ok(Judged::OtherMethod) => {
+            let message = Some("events come by POST".to_owned());
+            Judgement { code: Some("method_not_allowed"), message, ..bare(Verdict::Refused) }
+        }
+        Ok(Judged::Event) => Judgement {
+            timestamp_age_s: age(),
+            event_type: verifier.event_type(request),
+            event_id: verifier.event_id(request),
+            ..bare(Verdict::Verified)
+        },
     }
 }
 
